@@ -1,0 +1,94 @@
+//! Where the fields are that the kernel programs read: offsets from the running kernel's BTF, or
+//! from the tracepoint's `format` file, handed over as read-only globals. The verifier folds them
+//! into constants. An offset is never baked in: stable backports and vendor kernels move them.
+
+use core::mem::size_of;
+
+/// Offsets into the kernel's structs, in bytes, for the BTF tracepoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SockLayout {
+    /// `sock_common.skc_family`, u16.
+    pub family: u32,
+    /// `sock_common.skc_num`: local port, u16, host order.
+    pub num: u32,
+    /// `sock_common.skc_dport`, u16, network order.
+    pub dport: u32,
+    /// `sock_common.skc_daddr`, u32, network order.
+    pub daddr: u32,
+    /// `sock_common.skc_rcv_saddr`, u32, network order.
+    pub rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`, 16 bytes.
+    pub v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`, 16 bytes.
+    pub v6_rcv_saddr: u32,
+    /// `sock_common.skc_net.net`, pointer to `struct net`.
+    pub net: u32,
+    /// `net.ns.inum`, u32.
+    pub net_inum: u32,
+    /// `sock.sk_protocol`, u16 since 5.6.
+    pub protocol: u32,
+    /// `sock.sk_lock.owned`, int: a task holds the socket.
+    pub lock_owned: u32,
+    /// `inet_sock.inet_sport`, u16, network order: still set when `skc_num` is cleared at CLOSE.
+    pub inet_sport: u32,
+}
+
+/// Offsets into `task_struct`, for telling a user process from a kernel thread and for its name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskLayout {
+    /// `task_struct.flags`, u32.
+    pub flags: u32,
+    /// `task_struct.group_leader`, pointer.
+    pub group_leader: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub comm: u32,
+    /// `sock.sk_lock.owned` again, for the classic tracepoint; 0 when there is no BTF at all, and
+    /// then no owner is ever reported.
+    pub sock_lock_owned: u32,
+}
+
+/// Offsets into the record of the classic tracepoint `sock:inet_sock_set_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TracepointLayout {
+    /// `skaddr`, pointer.
+    pub skaddr: u32,
+    /// `oldstate`, int.
+    pub oldstate: u32,
+    /// `newstate`, int.
+    pub newstate: u32,
+    /// `sport`, u16, host order.
+    pub sport: u32,
+    /// `dport`, u16, host order.
+    pub dport: u32,
+    /// `family`, u16.
+    pub family: u32,
+    /// `protocol`, u16 (u8 before 5.6).
+    pub protocol: u32,
+    /// `saddr_v6`, 16 bytes, v4-mapped for `AF_INET`.
+    pub saddr_v6: u32,
+    /// `daddr_v6`, 16 bytes.
+    pub daddr_v6: u32,
+}
+
+macro_rules! words {
+    ($layout:ident { $($field:ident),+ $(,)? }) => {
+        impl $layout {
+            /// The offsets in the order of the fields: the bytes of the read-only global.
+            pub const fn words(&self) -> [u32; size_of::<$layout>() / 4] {
+                [$(self.$field),+]
+            }
+        }
+    };
+}
+
+words!(SockLayout {
+    family, num, dport, daddr, rcv_saddr, v6_daddr, v6_rcv_saddr, net, net_inum, protocol,
+    lock_owned, inet_sport,
+});
+words!(TaskLayout { flags, group_leader, comm, sock_lock_owned });
+words!(TracepointLayout {
+    skaddr, oldstate, newstate, sport, dport, family, protocol, saddr_v6, daddr_v6,
+});

@@ -1,0 +1,65 @@
+//! Read-only globals: set by the tool before loading, frozen, and folded into constants by the
+//! verifier, which also drops the branches they rule out.
+
+use aya_ebpf::Global;
+use tracer_common::layout::{SockLayout, TaskLayout, TracepointLayout};
+
+/// Where a socket's fields are.
+#[unsafe(no_mangle)]
+pub static SOCK: Global<SockLayout> = Global::new(SockLayout {
+    family: 0,
+    num: 0,
+    dport: 0,
+    daddr: 0,
+    rcv_saddr: 0,
+    v6_daddr: 0,
+    v6_rcv_saddr: 0,
+    net: 0,
+    net_inum: 0,
+    protocol: 0,
+    lock_owned: 0,
+    inet_sport: 0,
+});
+
+/// Where a task's fields are; all zero without BTF.
+#[unsafe(no_mangle)]
+pub static TASK: Global<TaskLayout> = Global::new(TaskLayout {
+    flags: 0,
+    group_leader: 0,
+    comm: 0,
+    sock_lock_owned: 0,
+});
+
+/// Where the classic tracepoint's fields are.
+#[unsafe(no_mangle)]
+pub static TRACEPOINT: Global<TracepointLayout> = Global::new(TracepointLayout {
+    skaddr: 0,
+    oldstate: 0,
+    newstate: 0,
+    sport: 0,
+    dport: 0,
+    family: 0,
+    protocol: 0,
+    saddr_v6: 0,
+    daddr_v6: 0,
+});
+
+/// Whether `bpf_get_socket_cookie` is there for tracing programs (5.12).
+#[unsafe(no_mangle)]
+pub static HAS_COOKIE: Global<u32> = Global::new(0);
+
+/// Whether [`crate::maps::FILTER`] holds any criterion.
+#[unsafe(no_mangle)]
+pub static HAS_FILTER: Global<u32> = Global::new(0);
+
+/// One offset out of a layout: `offset!(SOCK: SockLayout, num)`.
+///
+/// Reads that field alone, and volatile: the compiler must not fold in the zeros above.
+macro_rules! offset {
+    ($global:ident : $layout:ty, $field:ident) => {{
+        let layout = (&raw const $crate::globals::$global).cast::<$layout>();
+        // SAFETY: `Global` is `repr(transparent)` over the layout, which is initialised.
+        unsafe { core::ptr::read_volatile(&raw const (*layout).$field) as usize }
+    }};
+}
+pub(crate) use offset;

@@ -1,0 +1,30 @@
+//! All maps, and what each one remembers.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{counters::Counters, filter::FilterConfig, record::ProcessFacts};
+
+use crate::twin::Notes;
+
+/// The way out. Its size is the tool's `--ring-size`.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Each CPU's counters, one entry.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Each CPU's notes from the first program to its twin, one entry.
+#[map]
+pub static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
+
+/// The filter's criteria, one entry; written before attaching, never after.
+#[map]
+pub static FILTER: Array<FilterConfig> = Array::with_max_entries(1, 0);
+
+/// Processes already described to user space, and how. The least recently seen gives way: it is
+/// then described again.
+#[map]
+pub static PROCESSES: LruHashMap<u32, ProcessFacts> = LruHashMap::with_max_entries(8192, 0);

@@ -1,0 +1,203 @@
+//! `sock:inet_sock_set_state` as BTF tracepoint.
+//!
+//! Why this hook: it is called on every state change of a full socket
+//! (`inet_sk_set_state`/`inet_sk_state_store`, net/ipv4/af_inet.c), it is stable since 4.16, it has
+//! a recursion guard per program, and its argument is the socket itself.
+
+use aya_ebpf::{
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
+    programs::BtfTracePointContext,
+};
+use tracer_common::{
+    address::{AF_INET6, Address, mapped},
+    filter::Subject,
+    layout::SockLayout,
+    record::{FLAG_TWIN, KIND_STATE_CHANGE, StateChange},
+    state::{CLOSE, LISTEN, SYN_RECV},
+};
+
+use crate::{
+    emit, filter,
+    globals::{HAS_COOKIE, offset},
+    kernel::{load, read},
+    owner, twin,
+};
+
+/// `sk_protocol` also names MPTCP, SCTP and DCCP sockets here.
+const IPPROTO_TCP: u16 = 6;
+
+/// The program attached first.
+#[inline(always)]
+pub fn first(ctx: &BtfTracePointContext) {
+    let change = Change::of(ctx);
+    if !change.is_tcp() {
+        return;
+    }
+    twin::note(change.sk, change.oldstate, change.newstate);
+    change.submit(ctx, 0);
+}
+
+/// The program attached second.
+#[inline(always)]
+pub fn twin(ctx: &BtfTracePointContext) {
+    let change = Change::of(ctx);
+    if twin::noted(change.sk, change.oldstate, change.newstate) || !change.is_tcp() {
+        return;
+    }
+    emit::count(|c| c.twin_caught += 1);
+    change.submit(ctx, FLAG_TWIN);
+}
+
+/// The arguments of the tracepoint.
+struct Change {
+    sk: *const u8,
+    oldstate: u8,
+    newstate: u8,
+}
+
+impl Change {
+    #[inline(always)]
+    fn of(ctx: &BtfTracePointContext) -> Self {
+        Self {
+            sk: ctx.arg(0),
+            oldstate: ctx.arg::<i32>(1) as u8,
+            newstate: ctx.arg::<i32>(2) as u8,
+        }
+    }
+
+    #[inline(always)]
+    fn field<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: `sk` is the tracepoint's argument, a BTF pointer.
+        unsafe { load(self.sk, offset) }
+    }
+
+    #[inline(always)]
+    fn is_tcp(&self) -> bool {
+        self.field::<u16>(offset!(SOCK: SockLayout, protocol)) == IPPROTO_TCP
+    }
+
+    #[inline(always)]
+    fn submit(&self, ctx: &BtfTracePointContext, flags: u8) {
+        emit::count(|c| c.seen += 1);
+        if filter::rejects(|| self.subject()) {
+            emit::count(|c| c.filtered += 1);
+            return;
+        }
+        // SAFETY: no argument, no effect.
+        let ts_ns = unsafe { bpf_ktime_get_ns() };
+        let tgid = owner::of(ctx, self.newstate, ts_ns, || {
+            self.field(offset!(SOCK: SockLayout, lock_owned))
+        });
+        emit::state_change(ctx, || {
+            let family = self.family();
+            let (saddr, daddr) = self.addresses(family);
+            StateChange {
+                kind: KIND_STATE_CHANGE,
+                flags,
+                oldstate: self.oldstate,
+                newstate: self.newstate,
+                family,
+                sport: self.sport(),
+                dport: self.dport(),
+                reserved: 0,
+                tgid,
+                ts_ns,
+                sk: self.sk as u64,
+                cookie: self.cookie(),
+                netns: self.netns(),
+                reserved2: 0,
+                saddr,
+                daddr,
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn subject(&self) -> Subject {
+        let family = self.family();
+        let (laddr, raddr) = self.addresses(family);
+        Subject {
+            laddr,
+            raddr,
+            netns: self.netns(),
+            lport: self.sport(),
+            rport: self.dport(),
+            family,
+            reserved: [0; 3],
+        }
+    }
+
+    /// `LISTEN -> SYN_RECV` is reported by inet_csk_clone_lock() before the child gets its peer and
+    /// its cookie.
+    #[inline(always)]
+    fn is_unborn(&self) -> bool {
+        self.oldstate == LISTEN && self.newstate == SYN_RECV
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u16 {
+        self.field(offset!(SOCK: SockLayout, family))
+    }
+
+    #[inline(always)]
+    fn dport(&self) -> u16 {
+        if self.is_unborn() {
+            return 0;
+        }
+        u16::from_be(self.field(offset!(SOCK: SockLayout, dport)))
+    }
+
+    #[inline(always)]
+    fn sport(&self) -> u16 {
+        if self.newstate == CLOSE {
+            // inet_put_port() may have cleared skc_num already; inet_sport lies beyond what the
+            // verifier knows of a `struct sock`.
+            u16::from_be(read(self.sk as u64, offset!(SOCK: SockLayout, inet_sport)))
+        } else {
+            self.field(offset!(SOCK: SockLayout, num))
+        }
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        let net: *const u8 = self.field(offset!(SOCK: SockLayout, net));
+        let inum = offset!(SOCK: SockLayout, net_inum);
+        // SAFETY: loaded through the socket's BTF pointer.
+        unsafe { load(net, inum) }
+    }
+
+    /// Local and remote address. An unborn child still shows its listener's (unset) peer.
+    #[inline(always)]
+    fn addresses(&self, family: u16) -> (Address, Address) {
+        if family == AF_INET6 {
+            (
+                self.v6(offset!(SOCK: SockLayout, v6_rcv_saddr)),
+                self.v6(offset!(SOCK: SockLayout, v6_daddr)),
+            )
+        } else {
+            let local: u32 = self.field(offset!(SOCK: SockLayout, rcv_saddr));
+            let remote: u32 = self.field(offset!(SOCK: SockLayout, daddr));
+            (mapped(local.to_ne_bytes()), mapped(remote.to_ne_bytes()))
+        }
+    }
+
+    #[inline(always)]
+    fn v6(&self, offset: usize) -> Address {
+        let high: u64 = self.field(offset);
+        let low: u64 = self.field(offset + 8);
+        let (h, l) = (high.to_ne_bytes(), low.to_ne_bytes());
+        [
+            h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5],
+            l[6], l[7],
+        ]
+    }
+
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        if HAS_COOKIE.load() == 0 || self.is_unborn() {
+            return 0;
+        }
+        // SAFETY: `sk` is the tracepoint's argument.
+        unsafe { bpf_get_socket_cookie(self.sk.cast_mut().cast()) }
+    }
+}

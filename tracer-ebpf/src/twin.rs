@@ -1,0 +1,96 @@
+//! Closing the hole of nested runs.
+//!
+//! The kernel skips a program that is already running on the CPU. A softirq that interrupts the
+//! first program and changes a socket's state would be lost. A second program on the same
+//! tracepoint has a guard of its own, and runs after the first, for every event: if the first left
+//! a note for this very event there is nothing to do, else the second submits it.
+//!
+//! Interrupting runs are over before the interrupted one goes on, so the notes are a stack. The
+//! first program pushes; the twin looks for its event from the top, and drops it with everything
+//! above it. What stays behind is the note of an event that interrupted the *twin* (the first ran,
+//! the twin was skipped); it is recognised by its age and dropped by a later push.
+//!
+//! What still escapes is counted: `recursion_misses` of the first less `twin_caught`.
+
+use crate::maps::NOTES;
+
+/// Process, softirq, hardirq, NMI is the deepest nesting there is; the rest is for left-over notes.
+const DEPTH: u32 = 8;
+
+/// A note is fresh for as many runs of the first program on this CPU. Between its push and its
+/// twin's look there are at most the state changes of one softirq round.
+const FRESH: u64 = 1024;
+
+/// The stack of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Notes {
+    runs: u64,
+    depth: u32,
+    reserved: u32,
+    stack: [Note; DEPTH as usize],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Note {
+    sk: u64,
+    change: u64,
+    run: u64,
+}
+
+#[inline(always)]
+fn change(oldstate: u8, newstate: u8) -> u64 {
+    u64::from(oldstate) << 8 | u64::from(newstate)
+}
+
+/// The first program took care of this event.
+#[inline(always)]
+pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
+    let Some(notes) = NOTES.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a per-CPU value. Whatever interrupts leaves `depth` as it found it, or higher by
+    // left-over notes, which the search skips.
+    let notes = unsafe { &mut *notes };
+    notes.runs += 1;
+    let mut top = notes.depth;
+    if top > 0 {
+        let last = &notes.stack[(top - 1) as usize % DEPTH as usize];
+        if top >= DEPTH || notes.runs - last.run > FRESH {
+            top = 0;
+        }
+    }
+    notes.stack[top as usize % DEPTH as usize] = Note {
+        sk: sk as u64,
+        change: change(oldstate, newstate),
+        run: notes.runs,
+    };
+    notes.depth = top + 1;
+}
+
+/// Whether the first program took care of this event.
+#[inline(always)]
+pub fn noted(sk: *const u8, oldstate: u8, newstate: u8) -> bool {
+    let Some(notes) = NOTES.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: as in `note`.
+    let notes = unsafe { &mut *notes };
+    let wanted = change(oldstate, newstate);
+    let mut i = notes.depth;
+    let mut steps = 0;
+    while steps < DEPTH {
+        if i == 0 {
+            return false;
+        }
+        i -= 1;
+        let note = &notes.stack[i as usize % DEPTH as usize];
+        if note.sk == sk as u64 && note.change == wanted && notes.runs - note.run <= FRESH {
+            notes.depth = i;
+            return true;
+        }
+        steps += 1;
+    }
+    false
+}
