@@ -2,12 +2,15 @@
 //! network namespace. One implementation for kernel, user space and recordings.
 //!
 //! A connection's first record may carry half its tuple: `CLOSE -> SYN_SENT` is reported before the
-//! local port is chosen, `LISTEN -> SYN_RECV` before the child got its peer (inet_csk_clone_lock).
+//! local port is chosen, `LISTEN -> SYN_RECV` before the child got its peer (`inet_csk_clone_lock`).
 //! So there are three answers, and the kernel drops only on [`Verdict::Reject`].
 
 use core::mem::size_of;
 
-use crate::address::{self, AF_INET, Address};
+use crate::{
+    address::{self, AF_INET, Address},
+    state,
+};
 
 /// How many CIDR blocks an address criterion may have.
 pub const MAX_CIDRS: usize = 16;
@@ -114,6 +117,28 @@ pub struct Subject {
     pub reserved: [u16; 3],
 }
 
+impl Subject {
+    /// The connection as it looked when it opened, given the state that it now leaves; `None` if
+    /// that was not the opening's.
+    ///
+    /// An active open did not know its local end, a passive one neither end's address nor the
+    /// peer's port.
+    #[inline]
+    pub const fn at_opening(&self, oldstate: u8) -> Option<Self> {
+        let mut then = *self;
+        then.laddr = address::UNSPECIFIED;
+        match oldstate {
+            state::SYN_SENT => then.lport = 0,
+            state::SYN_RECV => {
+                then.raddr = address::UNSPECIFIED;
+                then.rport = 0;
+            }
+            _ => return None,
+        }
+        Some(then)
+    }
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -200,7 +225,7 @@ impl FilterConfig {
     fn wants_netns(&self, inum: u32) -> bool {
         let mut i = 0;
         while i < MAX_NETNS {
-            if i as u32 >= self.netns_count {
+            if i >= self.netns_count as usize {
                 return false;
             }
             if self.netns[i] == inum {
@@ -212,6 +237,10 @@ impl FilterConfig {
     }
 
     /// The map's value: the struct's bytes as words, without a transmute.
+    #[allow(
+        clippy::large_stack_arrays,
+        reason = "17 KiB, once, and the crate has no heap"
+    )]
     pub fn words(&self) -> [u64; FILTER_WORDS] {
         let mut out = [0; FILTER_WORDS];
         let pair = |a: u32, b: u32| {
@@ -254,7 +283,7 @@ fn has_address(cidrs: &[Cidr; MAX_CIDRS], count: u32, address: &Address) -> bool
     let words = address::words(address);
     let mut i = 0;
     while i < MAX_CIDRS {
-        if i as u32 >= count {
+        if i >= count as usize {
             return false;
         }
         if cidrs[i].contains(words) {

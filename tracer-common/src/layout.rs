@@ -85,10 +85,33 @@ macro_rules! words {
 }
 
 words!(SockLayout {
-    family, num, dport, daddr, rcv_saddr, v6_daddr, v6_rcv_saddr, net, net_inum, protocol,
-    lock_owned, inet_sport,
+    family,
+    num,
+    dport,
+    daddr,
+    rcv_saddr,
+    v6_daddr,
+    v6_rcv_saddr,
+    net,
+    net_inum,
+    protocol,
+    lock_owned,
+    inet_sport,
 });
-words!(TaskLayout { flags, group_leader, comm, sock_lock_owned });
+words!(TaskLayout {
+    flags,
+    group_leader,
+    comm,
+    sock_lock_owned
+});
 words!(TracepointLayout {
-    skaddr, oldstate, newstate, sport, dport, family, protocol, saddr_v6, daddr_v6,
+    skaddr,
+    oldstate,
+    newstate,
+    sport,
+    dport,
+    family,
+    protocol,
+    saddr_v6,
+    daddr_v6,
 });

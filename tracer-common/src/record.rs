@@ -13,9 +13,13 @@ pub const KIND_PROCESS_SEEN: u8 = 2;
 /// this event (it was interrupted on this CPU by the very softirq that made the event).
 pub const FLAG_TWIN: u8 = 1;
 
+/// [`StateChange::flags`]: not wanted by the filter, but the socket's opening could not be decided
+/// and was sent: this says that it may be forgotten.
+pub const FLAG_UNWANTED: u8 = 2;
+
 /// One call of `inet_sock_set_state` on a TCP socket, in the kernel's words.
 ///
-/// Source: `trace_inet_sock_set_state(sk, oldstate, newstate)`, net/ipv4/af_inet.c, 4.16 and later.
+/// Source: `trace_inet_sock_set_state(sk, oldstate, newstate)`, `net/ipv4/af_inet.c`, since 4.16.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateChange {

@@ -17,7 +17,8 @@ use tracer_common::{
 };
 
 use crate::{
-    emit, filter,
+    emit,
+    filter::{self, Fate},
     globals::{HAS_COOKIE, offset},
     kernel::{load, read},
     owner, twin,
@@ -79,10 +80,13 @@ impl Change {
     #[inline(always)]
     fn submit(&self, ctx: &BtfTracePointContext, flags: u8) {
         emit::count(|c| c.seen += 1);
-        if filter::rejects(|| self.subject()) {
-            emit::count(|c| c.filtered += 1);
-            return;
-        }
+        let flags = match filter::decide(self.oldstate, || self.subject()) {
+            Fate::Submit(more) => flags | more,
+            Fate::Drop => {
+                emit::count(|c| c.filtered += 1);
+                return;
+            }
+        };
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let tgid = owner::of(ctx, self.newstate, ts_ns, || {

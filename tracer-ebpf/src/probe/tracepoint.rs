@@ -12,7 +12,13 @@ use tracer_common::{
     state::{LISTEN, SYN_RECV},
 };
 
-use crate::{emit, filter, globals::offset, kernel::read, owner};
+use crate::{
+    emit,
+    filter::{self, Fate},
+    globals::offset,
+    kernel::read,
+    owner,
+};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -49,10 +55,13 @@ impl Event {
         let newstate = self.field::<i32>(offset!(TRACEPOINT: TracepointLayout, newstate)) as u8;
         // inet_csk_clone_lock() reports the child before it has a peer.
         let unborn = oldstate == LISTEN && newstate == SYN_RECV;
-        if filter::rejects(|| self.subject(unborn)) {
-            emit::count(|c| c.filtered += 1);
-            return;
-        }
+        let flags = match filter::decide(oldstate, || self.subject(unborn)) {
+            Fate::Submit(flags) => flags,
+            Fate::Drop => {
+                emit::count(|c| c.filtered += 1);
+                return;
+            }
+        };
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let sk: u64 = self.field(offset!(TRACEPOINT: TracepointLayout, skaddr));
@@ -61,7 +70,7 @@ impl Event {
         });
         emit::state_change(ctx, || StateChange {
             kind: KIND_STATE_CHANGE,
-            flags: 0,
+            flags,
             oldstate,
             newstate,
             family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),

@@ -1,0 +1,153 @@
+//! What can be typed: verbs and options. `values` says what each value may be, `filters` what the
+//! filter options mean together.
+
+mod filters;
+mod values;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use filters::FilterArgs;
+pub use values::RingSize;
+
+use crate::ebpf::StateSource;
+
+/// How long TCP connections sit in each state, who closed first, and what is stuck.
+#[derive(Debug, Parser)]
+#[command(name = "tcpdwell", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not permitted or not \
+                        possible on this kernel."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Say more on stderr: -v, -vv (diagnostics of the kernel programs included).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// One line per state transition, as it happens.
+    Trace(Box<TraceArgs>),
+    /// What this kernel offers, what is used of it, and what is missing.
+    Check(CheckArgs),
+}
+
+/// `trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A socket that goes into TIME_WAIT shows as the kernel reports it, FIN_WAIT2 -> CLOSE: the kernel \
+replaces it by a smaller object at that moment. MS is the time spent in OLDSTATE, '-' where its \
+beginning was not seen. PID and COMM are the socket's owner, '-' where it is not certain.")]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+    /// Add a column TIME(s): seconds since the start.
+    #[arg(short = 't', long = "time")]
+    pub time: bool,
+    /// Add a column TIME: time of day.
+    #[arg(short = 'T', long = "timestamp")]
+    pub timestamp: bool,
+    /// Room for every IPv6 address and whole process names.
+    #[arg(short, long)]
+    pub wide: bool,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TraceFormat,
+    /// Print to this file, made anew, instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
+    #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// End after so many transitions were printed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub stop_after: Option<u64>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+    /// Run a command, and trace until it ends.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// How the kernel side is set up.
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Ring buffer between kernel and tool, in bytes (K, M, G): a power of two.
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = values::ring_size)]
+    pub ring_size: RingSize,
+    /// Where state changes come from; auto takes the best that works.
+    #[arg(long, value_name = "HOOK", value_enum, default_value_t)]
+    pub state_source: StateSourceArg,
+}
+
+/// `--format` of `trace`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Columns, for people.
+    #[default]
+    Lines,
+    /// One JSON object a line.
+    Ndjson,
+    /// The same fields, comma-separated, with a header.
+    Csv,
+}
+
+/// `--state-source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StateSourceArg {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// BTF tracepoint.
+    #[value(name = "tp_btf")]
+    TpBtf,
+    /// Classic tracepoint: no cookies, no network namespaces.
+    Tracepoint,
+}
+
+impl StateSourceArg {
+    /// The rung to force, if any.
+    pub const fn forced(self) -> Option<StateSource> {
+        match self {
+            Self::Auto => None,
+            Self::TpBtf => Some(StateSource::TpBtf),
+            Self::Tracepoint => Some(StateSource::Tracepoint),
+        }
+    }
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CheckFormat,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+}
+
+/// `--format` of `check`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,170 @@
+//! What each value may be. A refusal says what is allowed; clap names the option.
+
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt as _, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use parse_size::Config;
+use tracer_common::filter::Cidr;
+
+/// Smallest ring buffer: the kernel takes whole pages.
+const MIN_RING: u64 = 4096;
+/// Largest: its size is an int in the kernel's bookkeeping.
+const MAX_RING: u64 = 1 << 30;
+
+/// Bytes of the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize(pub u32);
+
+/// `--ring-size`.
+pub(super) fn ring_size(text: &str) -> Result<RingSize, String> {
+    let allowed = "a power of two from 4K to 1G, for example 16M";
+    let bytes = Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|_| format!("not a size: must be {allowed}"))?;
+    if !bytes.is_power_of_two() || !(MIN_RING..=MAX_RING).contains(&bytes) {
+        return Err(format!("must be {allowed}"));
+    }
+    u32::try_from(bytes)
+        .map(RingSize)
+        .map_err(|_| format!("must be {allowed}"))
+}
+
+/// `--duration`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let allowed = "must be more than zero, for example 30s, 5m or 1h30m";
+    let duration = if let Ok(seconds) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).map_err(|_| allowed.to_owned())?
+    } else {
+        let parsed =
+            SignedDuration::from_str(text).map_err(|_| format!("not a duration: {allowed}"))?;
+        Duration::try_from(parsed).map_err(|_| allowed.to_owned())?
+    };
+    if duration.is_zero() {
+        return Err(allowed.to_owned());
+    }
+    Ok(duration)
+}
+
+/// `--lport`, `--rport`: one port.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a port: must be 1 to 65535 (several: 80,443)".to_owned()),
+        Ok(port) => Ok(port),
+    }
+}
+
+/// `--laddr`, `--raddr`: an address or a block.
+pub(super) fn cidr(text: &str) -> Result<Cidr, String> {
+    let block = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    match block {
+        Some(IpNet::V4(block)) => {
+            let address = tracer_common::address::mapped(block.network().octets());
+            Ok(Cidr::new(&address, block.prefix_len() + 96))
+        }
+        Some(IpNet::V6(block)) => Ok(Cidr::new(&block.network().octets(), block.prefix_len())),
+        None => Err(
+            "not an address or block: must be like 10.0.0.0/8 (0 to 32) or 2001:db8::/32 (0 to 128)"
+                .to_owned(),
+        ),
+    }
+}
+
+/// `--netns`: a network namespace, by number or by what stands for it.
+pub(super) fn netns(text: &str) -> Result<u32, String> {
+    if let Ok(inode) = text.parse() {
+        return Ok(inode);
+    }
+    if let Some(inode) = text.strip_prefix("net:[").and_then(|t| t.strip_suffix(']')) {
+        return inode
+            .parse()
+            .map_err(|_| "must be like net:[4026531840]".to_owned());
+    }
+    let path = if text.contains('/') {
+        text.to_owned()
+    } else {
+        format!("/run/netns/{text}")
+    };
+    let metadata = fs::metadata(&path).map_err(|error| {
+        format!(
+            "'{path}': {error}; must be a number, a name of 'ip netns', or a path such as \
+             /proc/PID/ns/net"
+        )
+    })?;
+    u32::try_from(metadata.ino()).map_err(|_| format!("'{path}' is not a network namespace"))
+}
+
+/// `--cgroup`: a cgroup v2, by id or by its directory.
+pub(super) fn cgroup(text: &str) -> Result<u64, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    match fs::metadata(text) {
+        Ok(metadata) if metadata.is_dir() => Ok(metadata.ino()),
+        Ok(_) => Err("not a directory: must be a cgroup's directory or its id".to_owned()),
+        Err(error) => Err(format!(
+            "{error}; must be a cgroup's directory, such as /sys/fs/cgroup/system.slice, or its id"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_sizes() {
+        assert_eq!(ring_size("16M"), Ok(RingSize(16 << 20)));
+        assert_eq!(ring_size("64k"), Ok(RingSize(65_536)));
+        assert_eq!(ring_size("65536"), Ok(RingSize(65_536)));
+        for bad in ["3", "0", "-1", "x", "2G", "48K", ""] {
+            assert!(
+                ring_size(bad).unwrap_err().contains("power of two"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["0", "0s", "-5", "-5s", "soon", "", "inf", "nan"] {
+            assert!(
+                duration(bad).unwrap_err().contains("more than zero"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn blocks() {
+        let ten = cidr("10.0.0.0/8").unwrap();
+        let word = |a: [u8; 4]| tracer_common::address::words(&tracer_common::address::mapped(a));
+        assert!(ten.contains(word([10, 255, 0, 1])));
+        assert!(!ten.contains(word([11, 0, 0, 1])));
+        assert!(cidr("0.0.0.0/0").unwrap().contains(word([1, 2, 3, 4])));
+        assert_eq!(cidr("::ffff:10.0.0.0/104"), cidr("10.0.0.0/8"));
+        assert_eq!(cidr("10.1.2.3"), cidr("10.1.2.3/32"));
+        for bad in ["10.0.0.0/33", "10.0.0", "::/129", "", "host"] {
+            assert!(cidr(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_and_namespaces() {
+        assert_eq!(port("65535"), Ok(65_535));
+        for bad in ["0", "70000", "-1", "http"] {
+            assert!(port(bad).is_err(), "{bad}");
+        }
+        assert_eq!(netns("net:[4026531840]"), Ok(4_026_531_840));
+        assert!(netns("/proc/self/ns/net").unwrap() > 0);
+        assert!(netns("no-such-namespace").is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! The only place that reads a clock.
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::engine::{Event, EventBody, Mono};
+
+fn read(clock: ClockId) -> i64 {
+    // Neither clock can fail on Linux; a zero would be visible at once.
+    clock_gettime(clock).map_or(0, |t| t.tv_sec() * 1_000_000_000 + t.tv_nsec())
+}
+
+/// Kernel time now: the clock of `bpf_ktime_get_ns`.
+pub fn monotonic() -> Mono {
+    Mono(read(ClockId::CLOCK_MONOTONIC).unsigned_abs())
+}
+
+/// What the wall clock shows now, as an event: the pair of stamps is taken so that it is off by
+/// half the time of a system call at most.
+pub fn anchor() -> Event {
+    let before = monotonic();
+    let wall_ns = read(ClockId::CLOCK_REALTIME);
+    let after = monotonic();
+    Event {
+        at: Mono(before.0.midpoint(after.0)),
+        body: EventBody::Clock { wall_ns },
+    }
+}

@@ -1,0 +1,186 @@
+//! `check`: what this kernel offers, what is used of it, what is missing and how to get it.
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::require;
+use crate::{
+    cli::{CheckArgs, CheckFormat},
+    ebpf::{Capabilities, Kernel, Lockdown, Options, Probes, StateSource, tracefs_is_mounted},
+    filter::Filter,
+    logging,
+};
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    kernel: String,
+    btf: bool,
+    tracefs: bool,
+    lockdown: &'static str,
+    capabilities: Vec<&'static str>,
+    hooks: Hooks,
+    programs: Vec<Rung>,
+    degraded: Vec<Degraded>,
+    can_trace: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Hooks {
+    state: Option<&'static str>,
+    cookie: bool,
+    netns: bool,
+    owner: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rung {
+    hook: &'static str,
+    used: bool,
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Degraded {
+    what: String,
+    because: String,
+    mend: String,
+}
+
+/// Runs it. Exit code 3 where tracing is not possible.
+pub(super) fn run(args: &CheckArgs, verbosity: u8) -> Result<ExitCode> {
+    let kernel = Kernel::look();
+    let options = Options {
+        ring_size: args.live.ring_size.0,
+        forced: args.live.state_source.forced(),
+        filter: Filter::default(),
+        log_level: logging::level(verbosity),
+    };
+    let report = look(&kernel, &options)?;
+    let text = match args.format {
+        CheckFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+        CheckFormat::Text => report.text(),
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")?;
+    Ok(ExitCode::from(if report.can_trace { 0 } else { 3 }))
+}
+
+fn look(kernel: &Kernel, options: &Options) -> Result<Report> {
+    let mut report = Report {
+        schema: "tcpdwell.check/1",
+        kernel: kernel.release.clone(),
+        btf: kernel.btf.is_ok(),
+        tracefs: tracefs_is_mounted(),
+        lockdown: kernel.lockdown.name(),
+        capabilities: Capabilities::of_this_process()?.names(),
+        hooks: Hooks::default(),
+        programs: Vec::new(),
+        degraded: Vec::new(),
+        can_trace: false,
+    };
+    match require(kernel).and_then(|()| Probes::attach(kernel, options)) {
+        Ok(probes) => report.found(&probes),
+        Err(error) => report.degrade("tracing", &format!("{error:#}"), "see above"),
+    }
+    if let Err(why) = &kernel.btf {
+        report.degrade(
+            "cookies, network namespaces, owners, nested events",
+            why,
+            "a kernel built with CONFIG_DEBUG_INFO_BTF=y (most distributions since 2021)",
+        );
+    }
+    if kernel.lockdown == Lockdown::Confidentiality {
+        report.degrade(
+            "reading socket fields",
+            "lockdown=confidentiality forbids reading the kernel's memory",
+            "boot with lockdown=integrity",
+        );
+    }
+    Ok(report)
+}
+
+impl Report {
+    fn found(&mut self, probes: &Probes) {
+        let source = probes.source();
+        let owner = probes.knows_tasks().then_some("connect, listen, close");
+        self.can_trace = true;
+        self.hooks = Hooks {
+            state: Some(source.name()),
+            cookie: probes.has_cookie(),
+            netns: source == StateSource::TpBtf,
+            owner,
+        };
+        for attempt in probes.attempts() {
+            self.programs.push(Rung {
+                hook: attempt.rung,
+                used: attempt.error.is_none(),
+                error: attempt.error.clone(),
+            });
+        }
+        if source == StateSource::TpBtf && !probes.has_cookie() {
+            self.degrade(
+                "socket cookies",
+                "this kernel has no bpf_get_socket_cookie for tracing programs",
+                "Linux 5.12 or later; until then sockets are told apart by address and tuple",
+            );
+        }
+        if source == StateSource::Tracepoint {
+            self.degrade(
+                "events that interrupt the program",
+                "classic tracepoint programs share one recursion guard per CPU; what it skips is \
+                 counted as lost (recursion)",
+                "the BTF tracepoint (--state-source tp_btf)",
+            );
+        }
+    }
+
+    fn degrade(&mut self, what: &str, because: &str, mend: &str) {
+        self.degraded.push(Degraded {
+            what: what.to_owned(),
+            because: because.to_owned(),
+            mend: mend.to_owned(),
+        });
+    }
+
+    fn text(&self) -> String {
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let mut out = format!(
+            "kernel        {}\nBTF           {}\ntracefs       {}\nlockdown      {}\n\
+             capabilities  {}\nstate changes {}\n  cookies     {}\n  namespaces  {}\n  \
+             owners      {}\n",
+            self.kernel,
+            yes(self.btf),
+            if self.tracefs {
+                "mounted"
+            } else {
+                "not mounted (mounted privately if needed)"
+            },
+            self.lockdown,
+            self.capabilities.join(" "),
+            self.hooks.state.unwrap_or("-"),
+            yes(self.hooks.cookie),
+            yes(self.hooks.netns),
+            self.hooks.owner.unwrap_or("-"),
+        );
+        for rung in &self.programs {
+            let state = rung.error.as_deref().unwrap_or("attached");
+            out += &format!("program       {}: {state}\n", rung.hook);
+        }
+        for d in &self.degraded {
+            out += &format!(
+                "degraded      {}: {}\n  mend        {}\n",
+                d.what, d.because, d.mend
+            );
+        }
+        out += if self.can_trace {
+            "tcpdwell can trace here\n"
+        } else {
+            "tcpdwell can't trace here\n"
+        };
+        out
+    }
+}

@@ -1,0 +1,108 @@
+//! `trace`: one line per transition.
+
+use std::{fs, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use tracer_common::filter::NETNS;
+
+use super::require;
+use crate::{
+    cli::{TraceArgs, TraceFormat},
+    ebpf::{Kernel, Options, Probes, StateSource},
+    engine::{Engine, Limits},
+    error::Failure,
+    filter::{Filter, Gate},
+    logging,
+    pipeline::{Outcome, Pipeline},
+    shutdown::{Ended, Shutdown},
+    sink::{CsvSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
+    source::live::LiveSource,
+};
+
+/// Runs it.
+pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
+    let filter = Filter::try_from(args.filters)?;
+    let kernel = Kernel::look();
+    require(&kernel)?;
+    let output = Output::open(args.output.as_deref())?;
+    let options = Options {
+        ring_size: args.live.ring_size.0,
+        forced: args.live.state_source.forced(),
+        filter: filter.clone(),
+        log_level: logging::level(verbosity),
+    };
+    let probes = Probes::attach(&kernel, &options)?;
+    tell_rung(&probes, &filter)?;
+    let start = Start {
+        host: fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        kernel: kernel.release,
+        state: probes.source().name(),
+        owner: if probes.knows_tasks() {
+            "state"
+        } else {
+            "none"
+        },
+    };
+    let mut source = LiveSource::new(probes)?;
+    let mut shutdown = Shutdown::new(args.duration)?;
+    shutdown.run(&args.command)?;
+    let sink: Box<dyn Sink> = match args.format {
+        TraceFormat::Lines => Box::new(LinesSink::new(LineOptions {
+            relative: args.time,
+            wall: args.timestamp,
+            wide: args.wide,
+        })),
+        TraceFormat::Ndjson => Box::new(JsonSink::default()),
+        TraceFormat::Csv => Box::new(CsvSink::default()),
+    };
+    let pipeline = Pipeline {
+        source: &mut source,
+        engine: Engine::new(Limits::default()),
+        gate: Gate::new(filter),
+        sink,
+        output,
+        stop_after: args.stop_after.unwrap_or(u64::MAX),
+    };
+    let outcome = pipeline.run(&start, &mut shutdown).await?;
+    tell_outcome(&outcome, &args.command);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the run stands on, and refuses what this rung can't do.
+fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
+    for attempt in probes.attempts() {
+        if let Some(error) = &attempt.error {
+            log::warn!("{} can't be used: {error}", attempt.rung);
+        }
+    }
+    let classic = probes.source() == StateSource::Tracepoint;
+    if classic && filter.kernel.criteria & NETNS != 0 {
+        return Err(Failure::Impossible {
+            what: "--netns".to_owned(),
+            because: "the classic tracepoint does not tell the network namespace".to_owned(),
+            mend: "a kernel with BTF is needed (CONFIG_DEBUG_INFO_BTF)".to_owned(),
+        })
+        .context("applying the filter");
+    }
+    logging::note(&format!(
+        "tracing TCP state changes ({}{}), Ctrl-C ends",
+        probes.source().name(),
+        match (classic, probes.knows_tasks()) {
+            (false, _) => "",
+            (true, true) => ": no cookies, no network namespaces",
+            (true, false) => ": no cookies, no network namespaces, no owners",
+        },
+    ));
+    Ok(())
+}
+
+fn tell_outcome(outcome: &Outcome, command: &[String]) {
+    if let Some(Ended::Command(status)) = &outcome.ended {
+        let name = command.first().map_or("", String::as_str);
+        logging::note(&format!("the command '{name}' ended: {status}"));
+    }
+    logging::note(&outcome.completeness.line());
+}

@@ -1,0 +1,59 @@
+//! What this process may do.
+
+use anyhow::{Context as _, Result};
+
+/// Linux capabilities that matter here, capability.h.
+const KNOWN: [(u32, &str); 8] = [
+    (1, "CAP_DAC_OVERRIDE"),
+    (12, "CAP_NET_ADMIN"),
+    (19, "CAP_SYS_PTRACE"),
+    (21, "CAP_SYS_ADMIN"),
+    (24, "CAP_SYS_RESOURCE"),
+    (34, "CAP_SYSLOG"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+];
+
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// The effective set.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    /// Of this process.
+    pub fn of_this_process() -> Result<Self> {
+        let status = procfs::process::Process::myself()
+            .and_then(|me| me.status())
+            .context("reading this process's capabilities from /proc/self/status")?;
+        Ok(Self(status.capeff))
+    }
+
+    const fn has(self, number: u32) -> bool {
+        self.0 >> number & 1 == 1
+    }
+
+    /// Those of the effective set that matter here.
+    pub fn names(self) -> Vec<&'static str> {
+        KNOWN
+            .iter()
+            .filter(|(number, _)| self.has(*number))
+            .map(|(_, name)| *name)
+            .collect()
+    }
+
+    /// What tracing needs and is not there.
+    pub fn missing(self) -> Vec<&'static str> {
+        if self.has(SYS_ADMIN) {
+            return Vec::new();
+        }
+        let needed = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")];
+        needed
+            .into_iter()
+            .filter(|(number, _)| !self.has(*number))
+            .map(|(_, name)| name)
+            .collect()
+    }
+}

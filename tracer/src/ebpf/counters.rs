@@ -1,0 +1,38 @@
+//! Reading what the kernel side counted.
+
+use std::{fs, os::fd::AsRawFd as _};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    maps::{MapData, PerCpuArray},
+    programs::ProgramFd,
+};
+use tracer_common::counters::{COUNTERS, Counters};
+
+/// The per-CPU counters' map.
+pub(super) type CounterMap = PerCpuArray<MapData, [u64; COUNTERS]>;
+
+/// Sums over all CPUs.
+pub(super) fn sum(map: &CounterMap) -> Result<Counters> {
+    let values = map.get(&0, 0).context("reading the kernel-side counters")?;
+    let mut total = Counters::default();
+    for words in values.iter() {
+        total.add(&Counters::from_words(*words));
+    }
+    Ok(total)
+}
+
+/// How often the kernel skipped a program because it was running on that CPU already.
+///
+/// From the `recursion_misses` line of the program's fdinfo (5.12, kernel/bpf/syscall.c). Kernels
+/// without the line have no such guard on raw and BTF tracepoints (it came later, in 6.2): nothing
+/// is skipped there.
+pub(super) fn recursion_misses(program: &ProgramFd) -> Result<u64> {
+    use std::os::fd::AsFd as _;
+    let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
+    let info = fs::read_to_string(&path).with_context(|| format!("reading '{path}'"))?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"));
+    Ok(line.and_then(|n| n.trim().parse().ok()).unwrap_or(0))
+}

@@ -1,0 +1,66 @@
+//! Every kernel field the programs read, by name: the contract with the running kernel, in one
+//! place.
+
+use std::collections::HashMap;
+
+use tracer_common::layout::{SockLayout, TaskLayout, TracepointLayout};
+
+use super::{
+    btf::{Btf, BtfError},
+    tracefs::{Field, FormatError},
+};
+
+/// Where a socket's fields are on this kernel.
+pub(super) fn resolve_sock(btf: &Btf<'_>) -> Result<SockLayout, BtfError> {
+    Ok(SockLayout {
+        family: btf.offset_of("sock_common.skc_family")?,
+        num: btf.offset_of("sock_common.skc_num")?,
+        dport: btf.offset_of("sock_common.skc_dport")?,
+        daddr: btf.offset_of("sock_common.skc_daddr")?,
+        rcv_saddr: btf.offset_of("sock_common.skc_rcv_saddr")?,
+        v6_daddr: btf.offset_of("sock_common.skc_v6_daddr")?,
+        v6_rcv_saddr: btf.offset_of("sock_common.skc_v6_rcv_saddr")?,
+        net: btf.offset_of("sock_common.skc_net.net")?,
+        net_inum: btf.offset_of("net.ns.inum")?,
+        protocol: btf.offset_of("sock.sk_protocol")?,
+        lock_owned: btf.offset_of("sock.sk_lock.owned")?,
+        inet_sport: btf.offset_of("inet_sock.inet_sport")?,
+    })
+}
+
+/// Where a task's fields are on this kernel.
+pub(super) fn resolve_task(btf: &Btf<'_>) -> Result<TaskLayout, BtfError> {
+    Ok(TaskLayout {
+        flags: btf.offset_of("task_struct.flags")?,
+        group_leader: btf.offset_of("task_struct.group_leader")?,
+        comm: btf.offset_of("task_struct.comm")?,
+        sock_lock_owned: btf.offset_of("sock.sk_lock.owned")?,
+    })
+}
+
+/// Where the fields of `sock:inet_sock_set_state` are: RHEL and RT kernels widen the common header,
+/// and `protocol` was one byte before 5.6.
+pub(super) fn resolve_tracepoint(
+    fields: &HashMap<String, Field>,
+) -> Result<TracepointLayout, FormatError> {
+    let offset = |name: &str, size: u32| match fields.get(name) {
+        None => Err(FormatError::NoField(name.to_owned())),
+        Some(field) if field.size != size => Err(FormatError::WrongSize {
+            field: name.to_owned(),
+            size: field.size,
+            expected: size,
+        }),
+        Some(field) => Ok(field.offset),
+    };
+    Ok(TracepointLayout {
+        skaddr: offset("skaddr", 8)?,
+        oldstate: offset("oldstate", 4)?,
+        newstate: offset("newstate", 4)?,
+        sport: offset("sport", 2)?,
+        dport: offset("dport", 2)?,
+        family: offset("family", 2)?,
+        protocol: offset("protocol", 2)?,
+        saddr_v6: offset("saddr_v6", 16)?,
+        daddr_v6: offset("daddr_v6", 16)?,
+    })
+}

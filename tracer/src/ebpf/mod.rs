@@ -1,0 +1,16 @@
+//! The kernel side as the tool sees it: offsets, loading, attaching, counting.
+
+mod btf;
+mod capability;
+mod counters;
+mod kernel;
+mod layout;
+mod object;
+mod probes;
+mod tracefs;
+
+pub use btf::{Btf, BtfError};
+pub use capability::Capabilities;
+pub use kernel::{Kernel, Lockdown};
+pub use probes::{Attempt, Options, Probes, StateSource};
+pub use tracefs::{FormatError, is_mounted as tracefs_is_mounted};

@@ -1,0 +1,66 @@
+//! What is remembered of one connection.
+
+use super::{owner::Owner, state::TcpState, time::Mono, tuple::FourTuple};
+
+/// The kernel's address of a socket. The kernel reuses it within microseconds of the socket's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SockId(pub u64);
+
+/// One connection (or listener), in order of first sight. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Which side opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The opening was not seen, or it is a listener.
+    #[default]
+    Unknown,
+    /// This socket called `connect`.
+    ActiveOpen,
+    /// This socket came out of a listener.
+    PassiveOpen,
+}
+
+impl Role {
+    /// The stable token.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::ActiveOpen => "active_open",
+            Self::PassiveOpen => "passive_open",
+        }
+    }
+}
+
+/// A connection that the engine follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Its name.
+    pub id: ConnId,
+    /// Where the kernel keeps it.
+    pub sock: SockId,
+    /// 0: unknown.
+    pub cookie: u64,
+    /// When it entered `state`; meaningless unless `since_known`.
+    pub since: Mono,
+    /// As complete as it has become.
+    pub tuple: FourTuple,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// Who holds it.
+    pub owner: Owner,
+    /// The state left last, to recognise a repeat.
+    pub previous: TcpState,
+    /// Where it is.
+    pub state: TcpState,
+    /// Which side opened.
+    pub role: Role,
+    /// Whether the entry into `state` was seen.
+    pub since_known: bool,
+    /// Whether its opening transition still waits for the tuple.
+    pub opening_held: bool,
+}
+
+// One million of these, plus the index, are to stay well under 200 MiB.
+const _: () = assert!(size_of::<Connection>() <= 104);

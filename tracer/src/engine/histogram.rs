@@ -1,0 +1,102 @@
+//! Durations, counted: two significant digits from 1 µs to 30 days, merged without error.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+const MAX_US: u64 = 30 * 24 * 3600 * 1_000_000;
+
+/// A histogram of durations, in microseconds.
+#[derive(Clone, Debug)]
+pub struct DurationHistogram {
+    counts: Histogram<u64>,
+    sum_us: u128,
+    min_us: u64,
+    max_us: u64,
+}
+
+impl DurationHistogram {
+    /// An empty one. Memory grows with the largest value, to 32 KiB.
+    ///
+    /// `None` never: the bounds are constants that `hdrhistogram` accepts (a test holds it to it).
+    pub fn new() -> Option<Self> {
+        let mut counts = Histogram::new_with_bounds(1, MAX_US, 2).ok()?;
+        counts.auto(false);
+        Some(Self {
+            counts,
+            sum_us: 0,
+            min_us: u64::MAX,
+            max_us: 0,
+        })
+    }
+
+    /// Counts one duration. Above 30 days it counts as 30 days; the exact maximum is kept apart.
+    #[inline]
+    pub fn record(&mut self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.counts.saturating_record(us);
+        self.sum_us += u128::from(us);
+        self.min_us = self.min_us.min(us);
+        self.max_us = self.max_us.max(us);
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.counts.len()
+    }
+
+    /// The shortest, exact; `None` when empty.
+    pub fn min_us(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.min_us)
+    }
+
+    /// The longest, exact; `None` when empty.
+    pub fn max_us(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_us)
+    }
+
+    /// The mean, exact to the microsecond; `None` when empty.
+    pub fn mean_us(&self) -> Option<u64> {
+        let count = u128::from(self.count());
+        u64::try_from(self.sum_us.checked_div(count)?).ok()
+    }
+
+    /// The quantile `q` in 0..=1, to two significant digits; `None` when empty.
+    pub fn quantile_us(&self, q: f64) -> Option<u64> {
+        (self.count() > 0).then(|| {
+            self.counts
+                .value_at_quantile(q)
+                .clamp(self.min_us, self.max_us)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_known_set() {
+        let mut h = DurationHistogram::new().unwrap();
+        assert_eq!(h.quantile_us(0.5), None);
+        assert_eq!(h.mean_us(), None);
+        for ms in 1..=1000 {
+            h.record(Duration::from_millis(ms));
+        }
+        assert_eq!(h.count(), 1000);
+        assert_eq!(h.min_us(), Some(1000));
+        assert_eq!(h.max_us(), Some(1_000_000));
+        assert_eq!(h.mean_us(), Some(500_500));
+        let p50 = h.quantile_us(0.5).unwrap();
+        assert!(p50.abs_diff(500_000) <= 5_000, "{p50}");
+    }
+
+    #[test]
+    fn beyond_the_range_is_kept() {
+        let mut h = DurationHistogram::new().unwrap();
+        h.record(Duration::from_hours(24 * 365));
+        h.record(Duration::ZERO);
+        assert_eq!(h.max_us(), Some(86_400 * 365 * 1_000_000));
+        assert_eq!(h.min_us(), Some(0));
+    }
+}

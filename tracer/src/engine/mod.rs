@@ -1,0 +1,30 @@
+//! The pure heart: events in, updates out.
+//!
+//! No clock, no I/O, no lock, no async: time comes in with each event. The same events give the
+//! same updates, whether they come from a kernel or from a file.
+
+mod connection;
+mod event;
+mod histogram;
+mod loss;
+mod machine;
+mod opening;
+mod owner;
+mod state;
+mod stats;
+mod table;
+mod time;
+mod tuple;
+mod update;
+
+pub use connection::{ConnId, Role, SockId};
+pub use event::{Event, EventBody, ProcessFact, StateChange};
+pub use histogram::DurationHistogram;
+pub use loss::{LossLedger, LostCount};
+pub use machine::{Engine, Limits};
+pub use owner::{Owner, OwnerSource, Process, ProcessName};
+pub use state::{StateSet, TcpState, UnknownState};
+pub use stats::{StateStats, Stats};
+pub use time::{Mono, OPENING_HOLD};
+pub use tuple::{Endpoint, FourTuple, IpVersion};
+pub use update::{Irregularity, Transition, Update};

@@ -1,0 +1,82 @@
+//! What the engine tells: each is complete in itself, so that a sink needs no table.
+
+use std::time::Duration;
+
+use super::{
+    connection::{ConnId, Role},
+    loss::LostCount,
+    owner::{Owner, Process},
+    state::TcpState,
+    time::Mono,
+    tuple::FourTuple,
+};
+
+/// Something to show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Update {
+    /// A connection changed its state.
+    Transition(Transition),
+    /// A state change that disagrees with what we knew. Its transition follows, without a dwell.
+    Irregular(Irregularity),
+    /// The connection is followed no longer: the filter does not want it.
+    Forgotten(ConnId),
+    /// Events were lost.
+    Lost {
+        /// When it was noticed; the loss is between this and the notice before.
+        at: Mono,
+        /// How many, by cause.
+        lost: LostCount,
+    },
+    /// What the wall clock showed: times of day are told from the latest of these.
+    Clock {
+        /// When.
+        at: Mono,
+        /// `CLOCK_REALTIME`, ns since 1970.
+        wall_ns: i64,
+    },
+}
+
+/// A state change of a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transition {
+    /// When.
+    pub at: Mono,
+    /// Which; `None` when the table was full and it is not followed.
+    pub conn: Option<ConnId>,
+    /// The socket's cookie; 0: unknown.
+    pub cookie: u64,
+    /// State left.
+    pub from: TcpState,
+    /// State entered.
+    pub to: TcpState,
+    /// Time spent in `from`; `None` when the entry was not seen.
+    pub dwell: Option<Duration>,
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// Which side opened.
+    pub role: Role,
+    /// Who holds it.
+    pub owner: Owner,
+    /// What is known of the owner.
+    pub process: Option<Process>,
+    /// Nothing before it is missing: the opening of the connection, or a dwell that was measured at
+    /// both ends.
+    pub exact: bool,
+}
+
+/// A state change that does not follow from the one before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Irregularity {
+    /// When.
+    pub at: Mono,
+    /// The connection as we knew it.
+    pub conn: ConnId,
+    /// The state we had it in.
+    pub believed: TcpState,
+    /// The state the kernel says it left.
+    pub from: TcpState,
+    /// Whether the socket turned out to be another connection: the end of this one was not seen.
+    pub replaced: bool,
+}

@@ -1,0 +1,121 @@
+//! Which connections are shown: one meaning for kernel, user space and recordings.
+//!
+//! Family, ports, addresses and network namespace are decided by `tracer_common::filter`, which the
+//! kernel programs run too. Process, cgroup and state are decided here: the owner may be found out
+//! late, and a state that is not shown still counts for the dwell of the next.
+
+use hashbrown::HashMap;
+use tracer_common::filter::{FilterConfig, Verdict};
+
+use crate::engine::{ConnId, StateSet, TcpState, Transition};
+
+/// How many undecided openings are kept. Beyond it they count as not wanted.
+const MAX_UNDECIDED: usize = 65_536;
+
+/// What is wanted. Empty criteria want everything.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// What the kernel can decide.
+    pub kernel: Box<FilterConfig>,
+    /// Owners by process id.
+    pub pids: Vec<u32>,
+    /// Owners by name.
+    pub comms: Vec<Vec<u8>>,
+    /// Owners by cgroup id.
+    pub cgroups: Vec<u64>,
+    /// Transitions from or to one of these.
+    pub states: StateSet,
+}
+
+impl Filter {
+    /// Whether the kernel can drop anything.
+    pub fn has_kernel_part(&self) -> bool {
+        self.kernel.criteria != 0
+    }
+
+    /// Holds everything against a transition.
+    pub fn verdict(&self, transition: &Transition) -> Verdict {
+        if !self.wants_state(transition) || !self.wants_owner(transition) {
+            return Verdict::Reject;
+        }
+        let subject = transition.tuple.subject(transition.netns);
+        self.kernel.verdict(&subject)
+    }
+
+    fn wants_state(&self, transition: &Transition) -> bool {
+        self.states.is_empty()
+            || self.states.contains(transition.from)
+            || self.states.contains(transition.to)
+    }
+
+    fn wants_owner(&self, transition: &Transition) -> bool {
+        let owner = transition.owner;
+        if !self.pids.is_empty() && !self.pids.contains(&owner.pid) {
+            return false;
+        }
+        if self.comms.is_empty() && self.cgroups.is_empty() {
+            return true;
+        }
+        let Some(process) = &transition.process else {
+            return false;
+        };
+        let name = process.name.bytes();
+        (self.comms.is_empty() || self.comms.iter().any(|comm| comm == name))
+            && (self.cgroups.is_empty() || self.cgroups.contains(&process.cgroup))
+    }
+}
+
+/// Lets the wanted transitions through, in order per connection.
+///
+/// A connection's opening may not be decided by what is known of its tuple: it waits here for the
+/// connection's next transition.
+#[derive(Debug)]
+pub struct Gate {
+    filter: Filter,
+    undecided: HashMap<ConnId, Transition>,
+}
+
+impl Gate {
+    /// A gate for this filter.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            filter,
+            undecided: HashMap::new(),
+        }
+    }
+
+    /// A connection of which nothing more will be heard.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.undecided.remove(&conn);
+    }
+
+    /// What to show now that this happened: an earlier transition of the connection, and this one.
+    #[inline]
+    pub fn pass(&mut self, transition: &Transition) -> [Option<Transition>; 2] {
+        let waited = match transition.conn {
+            Some(conn) if !self.undecided.is_empty() => self.undecided.remove(&conn),
+            _ => None,
+        };
+        let earlier = waited
+            .map(|waited| Transition {
+                tuple: transition.tuple,
+                cookie: transition.cookie,
+                ..waited
+            })
+            .filter(|earlier| self.filter.verdict(earlier) == Verdict::Pass);
+        let this = match self.filter.verdict(transition) {
+            Verdict::Pass => Some(*transition),
+            Verdict::Reject => None,
+            Verdict::Undecided => {
+                if let Some(conn) = transition.conn
+                    && transition.to != TcpState::Close
+                    && self.undecided.len() < MAX_UNDECIDED
+                {
+                    self.undecided.insert(conn, *transition);
+                }
+                None
+            }
+        };
+        [earlier, this]
+    }
+}

@@ -1,0 +1,19 @@
+//! tcpdwell: how long TCP connections sit in each state, who closed first, and what is stuck.
+//!
+//! `ARCHITECTURE.md` beside this crate draws the whole; the direction of dependencies is
+//! `command -> pipeline -> {source, sink} -> engine`, and `engine` imports nothing of ours.
+
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod decode;
+pub mod ebpf;
+pub mod engine;
+pub mod error;
+pub mod filter;
+pub mod logging;
+pub mod pipeline;
+pub mod render;
+pub mod shutdown;
+pub mod sink;
+pub mod source;

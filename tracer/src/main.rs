@@ -1,0 +1,5 @@
+//! The `tcpdwell` binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    tracer::command::run()
+}

@@ -1,0 +1,149 @@
+//! The one loop: source, engine, gate, sink. Nobody else holds the engine.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{
+    engine::{Engine, Event, Update},
+    filter::Gate,
+    render::completeness::Completeness,
+    shutdown::{Ended, Shutdown},
+    sink::{Output, Sink, Start},
+    source::EventSource,
+};
+
+/// How often losses and the time of day are looked at.
+const STOCK_TAKING: Duration = Duration::from_secs(1);
+
+/// The parts, put together.
+pub struct Pipeline<'a, S> {
+    /// Where events come from.
+    pub source: &'a mut S,
+    /// What makes sense of them.
+    pub engine: Engine,
+    /// What is shown of it.
+    pub gate: Gate,
+    /// How it is shown.
+    pub sink: Box<dyn Sink>,
+    /// Where it is shown.
+    pub output: Output,
+    /// Transitions after which the run ends; `u64::MAX`: never.
+    pub stop_after: u64,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why it ended; `None`: enough was shown, or nobody reads any more.
+    pub ended: Option<Ended>,
+    /// What is missing.
+    pub completeness: Completeness,
+    /// Transitions shown.
+    pub shown: u64,
+    /// The engine as it was left.
+    pub engine: Engine,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Go,
+    Enough,
+}
+
+impl<S: EventSource> Pipeline<'_, S> {
+    /// Runs until `shutdown`, or until enough was shown.
+    pub async fn run(mut self, start: &Start, shutdown: &mut Shutdown) -> Result<Outcome> {
+        let mut events = Vec::new();
+        let mut updates = Vec::new();
+        let mut shown = 0;
+        self.sink.start(start, self.output.buffer())?;
+        self.source.take_stock(&mut events)?;
+        let mut stock = interval(STOCK_TAKING);
+        stock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            if self.process(&mut events, &mut updates, &mut shown)? == Flow::Enough {
+                break None;
+            }
+            let wake_by = self.engine.next_timeout();
+            tokio::select! {
+                biased;
+                ended = shutdown.wait() => break Some(ended?),
+                _ = stock.tick() => self.source.take_stock(&mut events)?,
+                more = self.source.next_batch(wake_by, &mut events) => if !more? { break None },
+            }
+        };
+        let mut more = true;
+        while more {
+            more = self.source.finish(&mut events).await?;
+            self.process(&mut events, &mut updates, &mut shown)?;
+        }
+        self.engine.finish(&mut updates);
+        self.show(&mut updates, &mut shown)?;
+        let completeness = Completeness::new(&self.source.account()?, self.engine.ledger());
+        self.sink.end(&completeness, self.output.buffer())?;
+        self.output.flush()?;
+        Ok(Outcome {
+            ended,
+            completeness,
+            shown,
+            engine: self.engine,
+        })
+    }
+
+    /// Takes the events in, and shows what follows.
+    fn process(
+        &mut self,
+        events: &mut Vec<Event>,
+        updates: &mut Vec<Update>,
+        shown: &mut u64,
+    ) -> Result<Flow> {
+        for event in events.drain(..) {
+            self.engine.handle_event(&event, updates);
+            if updates.len() >= 1024 && self.show(updates, shown)? == Flow::Enough {
+                break;
+            }
+        }
+        let flow = self.show(updates, shown)?;
+        if self.output.flush()? {
+            Ok(flow)
+        } else {
+            Ok(Flow::Enough)
+        }
+    }
+
+    fn show(&mut self, updates: &mut Vec<Update>, shown: &mut u64) -> Result<Flow> {
+        for update in updates.drain(..) {
+            let transition = match &update {
+                Update::Transition(transition) => transition,
+                other => {
+                    if let Update::Forgotten(conn) = other {
+                        self.gate.forget(*conn);
+                    }
+                    self.sink.update(other, self.output.buffer())?;
+                    continue;
+                }
+            };
+            for transition in self.gate.pass(transition).into_iter().flatten() {
+                if *shown < self.stop_after {
+                    *shown += 1;
+                    let update = Update::Transition(transition);
+                    self.sink.update(&update, self.output.buffer())?;
+                }
+            }
+        }
+        let read = self.output.flush_if_full()?;
+        if *shown >= self.stop_after || !read {
+            return Ok(Flow::Enough);
+        }
+        Ok(Flow::Go)
+    }
+}
+
+impl<S> std::fmt::Debug for Pipeline<'_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}

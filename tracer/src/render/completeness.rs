@@ -1,0 +1,91 @@
+//! The account of a run: everything that happened is either told, filtered or lost.
+
+use serde::Serialize;
+
+use crate::{engine::LossLedger, source::Account};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Completeness {
+    /// TCP state changes that the kernel side looked at.
+    pub seen: u64,
+    /// Of these, not wanted by the filter.
+    pub filtered: u64,
+    /// Of these, delivered to us.
+    pub delivered: u64,
+    /// What did not arrive, by cause.
+    pub lost: Lost,
+    /// Connections first seen in the middle of their life.
+    pub unknown_starts: u64,
+    /// State changes that disagree with what we knew.
+    pub irregular: u64,
+    /// Connections not followed because the table was full.
+    pub untracked: u64,
+    /// Nothing was lost.
+    pub complete: bool,
+}
+
+/// Lost events, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The ring buffer was full.
+    pub ring_full: u64,
+    /// A nested run was skipped, and not caught by the twin.
+    pub recursion: u64,
+    /// A kernel map was full.
+    pub map_full: u64,
+    /// A record could not be understood.
+    pub decode: u64,
+}
+
+impl Completeness {
+    /// From the two sides' accounts.
+    pub fn new(account: &Account, ledger: &LossLedger) -> Self {
+        let lost = account.lost;
+        Self {
+            seen: account.counters.seen,
+            filtered: account.counters.filtered,
+            delivered: ledger.delivered,
+            lost: lost.into(),
+            unknown_starts: ledger.unknown_starts,
+            irregular: ledger.irregular,
+            untracked: ledger.untracked,
+            complete: lost.total() == 0,
+        }
+    }
+
+    /// The line that ends every run.
+    pub fn line(&self) -> String {
+        let Lost {
+            ring_full,
+            recursion,
+            map_full,
+            decode,
+        } = self.lost;
+        let total = ring_full + recursion + map_full + decode;
+        let mut line = format!(
+            "completeness: seen={} filtered={} delivered={} lost={total} (ring_full={ring_full} \
+             recursion={recursion} map_full={map_full} decode={decode}) irregular={} \
+             unknown_starts={}",
+            self.seen, self.filtered, self.delivered, self.irregular, self.unknown_starts,
+        );
+        if self.untracked > 0 {
+            line += &format!(" untracked={}", self.untracked);
+        }
+        if ring_full > 0 {
+            line += "; a larger --ring-size, or a narrower filter, loses less";
+        }
+        line
+    }
+}
+
+impl From<crate::engine::LostCount> for Lost {
+    fn from(lost: crate::engine::LostCount) -> Self {
+        Self {
+            ring_full: lost.ring_full,
+            recursion: lost.recursion,
+            map_full: lost.map_full,
+            decode: lost.decode,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Text shared by lines, reports and dashboards.
+
+pub mod completeness;
+pub mod escape;

@@ -1,0 +1,115 @@
+//! NDJSON: one object a line, the first says what the run stands on, the last what is missing.
+
+use anyhow::Result;
+use bytes::{BufMut as _, BytesMut};
+use serde::Serialize;
+
+use super::{
+    Sink, Start,
+    row::{Row, WallClock},
+};
+use crate::{
+    engine::Update,
+    render::completeness::{Completeness, Lost},
+};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct JsonSink {
+    clock: WallClock,
+}
+
+#[derive(Serialize)]
+struct StartRow<'a> {
+    event: &'static str,
+    schema: &'static str,
+    host: &'a str,
+    kernel: &'a str,
+    hooks: Hooks,
+}
+
+#[derive(Serialize)]
+struct Hooks {
+    state: &'static str,
+    owner: &'static str,
+}
+
+#[derive(Serialize)]
+struct LostRow {
+    ts: Option<jiff::Timestamp>,
+    mono_ns: u64,
+    event: &'static str,
+    lost: Lost,
+}
+
+#[derive(Serialize)]
+struct IrregularRow<'a> {
+    #[serde(flatten)]
+    row: Row<'a>,
+    believed: &'static str,
+    replaced: bool,
+}
+
+#[derive(Serialize)]
+struct EndRow<'a> {
+    event: &'static str,
+    completeness: &'a Completeness,
+}
+
+fn line(value: &impl Serialize, out: &mut BytesMut) -> Result<()> {
+    serde_json::to_writer((&mut *out).writer(), value)?;
+    out.put_u8(b'\n');
+    Ok(())
+}
+
+impl Sink for JsonSink {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()> {
+        let row = StartRow {
+            event: "start",
+            schema: "tcpdwell.trace/1",
+            host: &start.host,
+            kernel: &start.kernel,
+            hooks: Hooks {
+                state: start.state,
+                owner: start.owner,
+            },
+        };
+        line(&row, out)
+    }
+
+    fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
+        match update {
+            Update::Transition(t) => line(&Row::transition(t, &self.clock), out),
+            Update::Irregular(i) => {
+                let row = IrregularRow {
+                    row: Row::irregular(i, &self.clock),
+                    believed: i.believed.name(),
+                    replaced: i.replaced,
+                };
+                line(&row, out)
+            }
+            Update::Lost { at, lost } => {
+                let row = LostRow {
+                    ts: self.clock.at(*at),
+                    mono_ns: at.0,
+                    event: "lost",
+                    lost: (*lost).into(),
+                };
+                line(&row, out)
+            }
+            Update::Forgotten(_) => Ok(()),
+            Update::Clock { at, wall_ns } => {
+                self.clock.set(*at, *wall_ns);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self, completeness: &Completeness, out: &mut BytesMut) -> Result<()> {
+        let row = EndRow {
+            event: "end",
+            completeness,
+        };
+        line(&row, out)
+    }
+}

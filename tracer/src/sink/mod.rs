@@ -1,0 +1,41 @@
+//! Where updates go: a sink renders to bytes, [`Output`] writes them.
+
+mod csv;
+mod json;
+mod lines;
+mod output;
+mod row;
+
+use anyhow::Result;
+use bytes::BytesMut;
+
+pub use self::{
+    csv::CsvSink,
+    json::JsonSink,
+    lines::{LineOptions, LinesSink},
+    output::Output,
+};
+use crate::{engine::Update, render::completeness::Completeness};
+
+/// What a run stands on, told at its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Name of the host.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Where state changes come from.
+    pub state: &'static str,
+    /// Whether owners can be told, and how.
+    pub owner: &'static str,
+}
+
+/// Renders updates.
+pub trait Sink {
+    /// The beginning.
+    fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()>;
+    /// One update.
+    fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()>;
+    /// The end.
+    fn end(&mut self, completeness: &Completeness, out: &mut BytesMut) -> Result<()>;
+}

@@ -1,0 +1,150 @@
+//! One update as fields: the contract of `--format ndjson` and `--format csv`.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::engine::{Endpoint, IpVersion, Irregularity, Mono, Role, TcpState, Transition};
+
+/// Times of day from kernel time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock {
+    offset_ns: Option<i128>,
+}
+
+impl WallClock {
+    /// From now on the wall clock is known to show this.
+    pub fn set(&mut self, at: Mono, wall_ns: i64) {
+        self.offset_ns = Some(i128::from(wall_ns) - i128::from(at.0));
+    }
+
+    /// The time of day at a moment; `None` before it was ever read.
+    #[inline]
+    pub fn at(&self, at: Mono) -> Option<Timestamp> {
+        Timestamp::from_nanosecond(self.offset_ns? + i128::from(at.0)).ok()
+    }
+}
+
+/// The fields, in order. `null` (in CSV: empty) is: unknown, or does not apply.
+#[derive(Debug, Default, Serialize)]
+pub struct Row<'a> {
+    /// RFC 3339, to the nanosecond.
+    pub ts: Option<Timestamp>,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub mono_ns: u64,
+    /// `transition`, `irregular` or `lost`.
+    pub event: &'static str,
+    /// The connection; never reused.
+    pub conn: Option<u64>,
+    /// The socket's cookie: `sk:` of `ss -e`, in decimal.
+    pub cookie: Option<u64>,
+    /// Owner.
+    pub pid: Option<u32>,
+    /// Owner's name.
+    pub comm: Option<Cow<'a, str>>,
+    /// How the owner is known.
+    pub owner_source: Option<&'static str>,
+    /// Owner's user.
+    pub uid: Option<u32>,
+    /// Inode of the network namespace.
+    pub netns: Option<u32>,
+    /// Owner's cgroup v2 id.
+    pub cgroup: Option<u64>,
+    /// Which side opened.
+    pub role: Option<&'static str>,
+    /// 4 or 6, on the wire.
+    pub family: Option<u8>,
+    /// Local address.
+    pub laddr: Option<IpAddr>,
+    /// Local port.
+    pub lport: Option<u16>,
+    /// Remote address.
+    pub raddr: Option<IpAddr>,
+    /// Remote port.
+    pub rport: Option<u16>,
+    /// State left.
+    pub from: Option<&'static str>,
+    /// State entered.
+    pub to: Option<&'static str>,
+    /// Time in `from`, µs.
+    pub dwell_us: Option<f64>,
+    /// Whose FIN or RST came first.
+    pub closed_first: Option<&'static str>,
+    /// Why TIME_WAIT ended.
+    pub end_reason: Option<&'static str>,
+    /// Nothing before it is missing.
+    pub exact: bool,
+}
+
+impl<'a> Row<'a> {
+    /// Of a transition.
+    #[inline]
+    pub fn transition(t: &'a Transition, clock: &WallClock) -> Self {
+        let tuple = &t.tuple;
+        let owned = t.owner.pid != 0;
+        Self {
+            ts: clock.at(t.at),
+            mono_ns: t.at.0,
+            event: "transition",
+            conn: t.conn.map(|c| c.0),
+            cookie: (t.cookie != 0).then_some(t.cookie),
+            pid: owned.then_some(t.owner.pid),
+            comm: t
+                .process
+                .as_ref()
+                .map(|p| String::from_utf8_lossy(p.name.bytes())),
+            owner_source: Some(t.owner.source.name()),
+            uid: t.process.as_ref().map(|p| p.uid),
+            netns: (t.netns != 0).then_some(t.netns),
+            cgroup: t.process.as_ref().map(|p| p.cgroup),
+            role: Some(t.role.name()),
+            family: Some(tuple.version().number()),
+            laddr: local_address(t),
+            lport: tuple.local.port(),
+            raddr: known_address(&tuple.remote),
+            rport: tuple.remote.port(),
+            from: Some(t.from.name()),
+            to: Some(t.to.name()),
+            // Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "104 days are enough for a dwell"
+            )]
+            dwell_us: t.dwell.map(|d| d.as_nanos() as f64 / 1000.0),
+            closed_first: None,
+            end_reason: None,
+            exact: t.exact,
+        }
+    }
+
+    /// Of an irregularity.
+    pub fn irregular(i: &Irregularity, clock: &WallClock) -> Self {
+        Self {
+            ts: clock.at(i.at),
+            mono_ns: i.at.0,
+            event: "irregular",
+            conn: Some(i.conn.0),
+            from: Some(i.from.name()),
+            ..Self::default()
+        }
+    }
+}
+
+/// An unset local address is an address only on a listener: every address.
+pub fn local_address(t: &Transition) -> Option<IpAddr> {
+    let listens =
+        t.role == Role::Unknown && (t.from == TcpState::Listen || t.to == TcpState::Listen);
+    if listens && tracer_common::address::is_unspecified(&t.tuple.local.address) {
+        return Some(match t.tuple.version() {
+            IpVersion::V4 => IpAddr::from([0; 4]),
+            IpVersion::V6 => IpAddr::from([0; 16]),
+        });
+    }
+    known_address(&t.tuple.local)
+}
+
+/// An address that is set.
+pub fn known_address(end: &Endpoint) -> Option<IpAddr> {
+    (!tracer_common::address::is_unspecified(&end.address)).then(|| end.ip())
+}

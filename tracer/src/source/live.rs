@@ -1,0 +1,165 @@
+//! Live events from the ring buffer.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{MapData, RingBuf};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{Account, EventSource};
+use crate::{
+    clock, decode,
+    ebpf::Probes,
+    engine::{Event, EventBody, LostCount, Mono},
+};
+
+/// After a wake-up the ring is left to fill for so long, so that a busy host wakes us a few dozen
+/// times a second, not for every event.
+const BATCH_DELAY: Duration = Duration::from_millis(20);
+
+/// A small ring is emptied sooner: before it can fill at this rate.
+const FASTEST_FILL: u64 = 400_000_000; // bytes a second: 4 million records
+
+/// Events per batch: signals and the output get their turn in between.
+const BATCH: usize = 32_768;
+
+/// The ring is looked at at least so often, woken or not.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The time that programs which run while they are detached may take to finish.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// The attached programs as a source.
+pub struct LiveSource {
+    probes: Probes,
+    ring: AsyncFd<RingBuf<MapData>>,
+    delay: Duration,
+    /// The ring is known to hold something.
+    ready: bool,
+    stopped: bool,
+    undecoded: u64,
+    told: LostCount,
+}
+
+impl LiveSource {
+    /// Takes over the attached programs.
+    pub fn new(mut probes: Probes) -> Result<Self> {
+        let ring = probes.take_ring()?;
+        let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
+        Ok(Self {
+            ring: poll(ring)?,
+            delay: BATCH_DELAY.min(Duration::from_micros(micros)),
+            probes,
+            ready: false,
+            stopped: false,
+            undecoded: 0,
+            told: LostCount::default(),
+        })
+    }
+
+    /// The programs, to ask what they stand on.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// Takes one batch out of the ring; whether that emptied it. A watermark then says how far the
+    /// events reach.
+    fn drain(&mut self, events: &mut Vec<Event>) -> bool {
+        let began = clock::monotonic();
+        let ring = self.ring.get_mut();
+        let mut emptied = false;
+        for _ in 0..BATCH {
+            let Some(record) = ring.next() else {
+                emptied = true;
+                break;
+            };
+            match decode::event(&record) {
+                Ok(event) => events.push(event),
+                Err(error) => {
+                    self.undecoded += 1;
+                    log::debug!("a record can't be understood: {error:?}");
+                }
+            }
+        }
+        if emptied {
+            events.push(Event {
+                at: began,
+                body: EventBody::Watermark,
+            });
+        }
+        self.probes.flush_log();
+        emptied
+    }
+}
+
+/// Puts the ring buffer under the runtime's eye.
+#[expect(
+    unsafe_code,
+    reason = "tokio has no safe way to register a descriptor that it does not own"
+)]
+fn poll(ring: RingBuf<MapData>) -> Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: `RingBuf` owns its map's descriptor, always returns that one, and is dropped with the
+    // `AsyncFd`.
+    let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+    registered.map_err(|error| anyhow!("polling the ring buffer: {error}"))
+}
+
+impl std::fmt::Debug for LiveSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveSource")
+            .field("probes", &self.probes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventSource for LiveSource {
+    async fn next_batch(&mut self, wake_by: Option<Mono>, events: &mut Vec<Event>) -> Result<bool> {
+        if !self.ready {
+            let patience = wake_by.map(|by| by.since(clock::monotonic()));
+            let patience = patience.unwrap_or(PATIENCE).min(PATIENCE);
+            if let Ok(guard) = tokio::time::timeout(patience, self.ring.readable()).await {
+                // Cleared before the ring is read: what comes later makes it ready again. And
+                // remembered, in case we are dropped in the sleep: the kernel wakes a reader once,
+                // until it has caught up.
+                guard.context("polling the ring buffer")?.clear_ready();
+                self.ready = true;
+                tokio::time::sleep(self.delay).await;
+            }
+        }
+        self.ready = !self.drain(events);
+        Ok(true)
+    }
+
+    fn take_stock(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        events.push(clock::anchor());
+        let lost = self.account()?.lost;
+        let news = lost.since(&self.told);
+        if news.total() > 0 {
+            self.told = lost;
+            events.push(Event {
+                at: clock::monotonic(),
+                body: EventBody::Lost(news),
+            });
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, events: &mut Vec<Event>) -> Result<bool> {
+        if !self.stopped {
+            self.stopped = true;
+            self.probes.detach();
+            tokio::time::sleep(GRACE).await;
+        }
+        let emptied = self.drain(events);
+        if emptied {
+            self.take_stock(events)?;
+        }
+        Ok(!emptied)
+    }
+
+    fn account(&mut self) -> Result<Account> {
+        let mut account = self.probes.account()?;
+        account.lost.decode = self.undecoded;
+        Ok(account)
+    }
+}
