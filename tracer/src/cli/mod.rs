@@ -13,7 +13,7 @@ pub use values::RingSize;
 
 use crate::ebpf::StateSource;
 
-/// How long TCP connections sit in each state, who closed first, and what is stuck.
+/// How long TCP connections sit in each state, measured as it happens.
 #[derive(Debug, Parser)]
 #[command(name = "tcpdwell", version, max_term_width = 100)]
 #[command(

@@ -1,0 +1,66 @@
+//! What can be typed, as a user meets it: refusals name the option and what is allowed.
+
+use std::process::{Command, Output};
+
+fn tcpdwell(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tcpdwell"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn bad_values_are_refused_with_what_is_allowed() {
+    for (arguments, option, allowed) in [
+        (&["--ring-size", "3"][..], "--ring-size", "power of two"),
+        (&["--lport", "70000"], "--lport", "1 to 65535"),
+        (&["-L", "80,0"], "--lport", "1 to 65535"),
+        (&["-D", "http"], "--rport", "1 to 65535"),
+        (&["--raddr", "10.0.0.0/33"], "--raddr", "10.0.0.0/8"),
+        (&["--laddr", "nowhere"], "--laddr", "10.0.0.0/8"),
+        (&["--state", "TIME_WEIGHT"], "--state", "TIME_WAIT"),
+        (&["--duration", "0"], "--duration", "more than zero"),
+        (&["-d", "soon"], "--duration", "more than zero"),
+        (&["-4", "-6"], "--ipv4", "--ipv6"),
+        (&["--stop-after", "0"], "--stop-after", "0"),
+        (&["--format", "xml"], "--format", "ndjson"),
+        (&["--netns", "none-such"], "--netns", "ip netns"),
+        (&["-p", "0"], "--pid", "0"),
+        (&["--state-source", "kprobe"], "--state-source", "tp_btf"),
+    ] {
+        let output = tcpdwell(&[&["trace"], arguments].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(option), "{arguments:?}: {said}");
+        assert!(said.contains(allowed), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn too_many_values_are_refused() {
+    let many = vec!["10.0.0.1"; 17].join(",");
+    let output = tcpdwell(&["trace", "--raddr", &many]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--raddr: 17 values given, at most 16"));
+}
+
+#[test]
+fn nothing_typed_shows_the_verbs() {
+    let output = tcpdwell(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("trace"));
+    let output = tcpdwell(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for verb in ["trace", "check"] {
+        assert!(help.contains(verb));
+    }
+    for later in ["record", "stuck", "diagnose", "serve"] {
+        assert!(!help.contains(later), "--help promises {later}");
+    }
+}

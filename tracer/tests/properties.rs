@@ -1,0 +1,114 @@
+//! What holds for the engine whatever comes: no panic, every state change told once or accounted
+//! for, no dwell whose beginning was not seen.
+
+use proptest::{collection::vec, prelude::*};
+use tracer::engine::{
+    Endpoint, Engine, Event, EventBody, FourTuple, Limits, LostCount, Mono, SockId, StateChange,
+    TcpState, Update,
+};
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    (0..3u8, 0..3u16).prop_map(|(host, port)| Endpoint {
+        address: if host == 0 {
+            [0; 16]
+        } else {
+            tracer_common::address::mapped([10, 0, 0, host])
+        },
+        port,
+    })
+}
+
+fn body() -> impl Strategy<Value = EventBody> {
+    let change = (
+        (0..6u64, 0..4u64, 0..16u8, 0..16u8),
+        (endpoint(), endpoint()),
+        (0..3u32, prop::bool::weighted(0.1)),
+    );
+    let change = change.prop_map(|((sock, cookie, from, to), (local, remote), (pid, twin))| {
+        EventBody::StateChange(StateChange {
+            sock: SockId(sock),
+            cookie,
+            from: TcpState::from_number(from),
+            to: TcpState::from_number(to),
+            tuple: FourTuple {
+                local,
+                remote,
+                family: 2,
+            },
+            netns: 0,
+            pid,
+            twin,
+            unwanted: false,
+        })
+    });
+    prop_oneof![
+        20 => change,
+        1 => Just(EventBody::Watermark),
+        1 => (0..9u64).prop_map(|ring_full| EventBody::Lost(LostCount {
+            ring_full,
+            ..LostCount::default()
+        })),
+    ]
+}
+
+/// Stamps may run backwards by a little: two CPUs.
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    vec((0..200_000_000u64, body()), 0..300).prop_map(|steps| {
+        let mut now = 1_000_000_000;
+        let stamped = steps.into_iter().map(|(step, body)| {
+            now += step / 2;
+            Event {
+                at: Mono(now - step % 1000),
+                body,
+            }
+        });
+        stamped.collect()
+    })
+}
+
+fn play(events: &[Event], limit: usize) -> (Engine, Vec<Update>) {
+    let mut engine = Engine::new(Limits {
+        connections: limit,
+        processes: 2,
+    });
+    let mut updates = Vec::new();
+    for event in events {
+        engine.handle_event(event, &mut updates);
+    }
+    engine.finish(&mut updates);
+    (engine, updates)
+}
+
+proptest! {
+    #[test]
+    fn every_state_change_is_told_or_accounted_for(events in events(), limit in 0..8usize) {
+        let (engine, updates) = play(&events, limit);
+        let told = updates.iter().filter(|u| matches!(u, Update::Transition(_))).count() as u64;
+        let ledger = engine.ledger();
+        prop_assert_eq!(told + ledger.repeats, ledger.delivered);
+        let irregular = updates.iter().filter(|u| matches!(u, Update::Irregular(_))).count();
+        prop_assert_eq!(irregular as u64, ledger.irregular);
+        prop_assert!(engine.open() <= limit);
+    }
+
+    #[test]
+    fn a_dwell_is_the_time_since_the_same_connection_entered_the_state(events in events()) {
+        let (_, updates) = play(&events, 100);
+        for (i, update) in updates.iter().enumerate() {
+            let Update::Transition(t) = update else { continue };
+            let Some(dwell) = t.dwell else { continue };
+            let before = updates[..i].iter().rev().find_map(|u| match u {
+                Update::Transition(b) if b.conn == t.conn => Some(b),
+                _ => None,
+            });
+            let before = before.expect("a dwell without a beginning");
+            prop_assert_eq!(before.to, t.from);
+            prop_assert_eq!(t.at.since(before.at), dwell);
+        }
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_updates(events in events()) {
+        prop_assert_eq!(play(&events, 5).1, play(&events, 5).1);
+    }
+}

@@ -1,0 +1,200 @@
+//! The engine on sequences of events as data: `scenarios/*.toml`, each with the reason why it is
+//! there. What is compared is text, so that a difference reads as one.
+
+use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
+
+use serde::Deserialize;
+use tracer::engine::{
+    Endpoint, Engine, Event, EventBody, FourTuple, Limits, LostCount, Mono, Process, ProcessFact,
+    ProcessName, SockId, StateChange, Transition, Update,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    #[expect(dead_code, reason = "for the reader of the file")]
+    why: String,
+    /// Connections that may be followed at once.
+    limit: Option<usize>,
+    /// `TIME_US sock=N [cookie=N] [pid=N] [twin] [unwanted] FROM->TO LOCAL REMOTE`,
+    /// `TIME_US process PID NAME`, `TIME_US lost CAUSE=N`, `TIME_US watermark`.
+    events: String,
+    /// What is told, in order.
+    expect: String,
+    /// `delivered=... irregular=... repeats=... unknown_starts=... untracked=... open=...`
+    ledger: String,
+}
+
+fn number(word: &str, key: &str) -> Option<u64> {
+    word.strip_prefix(key)?.strip_prefix('=')?.parse().ok()
+}
+
+fn end(word: &str) -> Endpoint {
+    if word == "-" {
+        return Endpoint::default();
+    }
+    let (address, port) = word.rsplit_once(':').unwrap();
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().unwrap();
+    Endpoint {
+        address: match address {
+            IpAddr::V4(v4) => tracer_common::address::mapped(v4.octets()),
+            IpAddr::V6(v6) => v6.octets(),
+        },
+        port: port.parse().unwrap(),
+    }
+}
+
+fn event(line: &str) -> Event {
+    let mut words = line.split_whitespace();
+    let micros: u64 = words.next().unwrap().parse().unwrap();
+    let at = Mono(micros * 1000);
+    let words: Vec<&str> = words.collect();
+    let body = match words[0] {
+        "watermark" => EventBody::Watermark,
+        "lost" => EventBody::Lost(LostCount {
+            ring_full: number(words[1], "ring_full").unwrap_or(0),
+            recursion: number(words[1], "recursion").unwrap_or(0),
+            ..LostCount::default()
+        }),
+        "process" => {
+            let mut name = [0; 16];
+            name[..words[2].len()].copy_from_slice(words[2].as_bytes());
+            EventBody::Process(ProcessFact {
+                pid: words[1].parse().unwrap(),
+                process: Process {
+                    name: ProcessName(name),
+                    uid: 0,
+                    cgroup: 1,
+                },
+            })
+        }
+        _ => EventBody::StateChange(change(&words)),
+    };
+    Event { at, body }
+}
+
+fn change(words: &[&str]) -> StateChange {
+    let value = |key| words.iter().find_map(|w| number(w, key)).unwrap_or(0);
+    let at = words.iter().position(|w| w.contains("->")).unwrap();
+    let (from, to) = words[at].split_once("->").unwrap();
+    let (local, remote) = (end(words[at + 1]), end(words[at + 2]));
+    let v4 = words[at + 1].contains('.') || words[at + 2].contains('.');
+    StateChange {
+        sock: SockId(value("sock")),
+        cookie: value("cookie"),
+        from: from.parse().unwrap(),
+        to: to.parse().unwrap(),
+        tuple: FourTuple {
+            local,
+            remote,
+            family: if v4 { 2 } else { 10 },
+        },
+        netns: 1,
+        pid: u32::try_from(value("pid")).unwrap(),
+        twin: words.contains(&"twin"),
+        unwanted: words.contains(&"unwanted"),
+    }
+}
+
+fn told(t: &Transition) -> String {
+    let end = |e: &Endpoint| match e.port() {
+        None => "-".to_owned(),
+        Some(port) => format!("{}:{port}", e.ip()),
+    };
+    let mut out = match t.conn {
+        Some(conn) => format!("conn={} ", conn.0),
+        None => "conn=- ".to_owned(),
+    };
+    let (local, remote) = (end(&t.tuple.local), end(&t.tuple.remote));
+    let role = t.role.name();
+    write!(out, "{}->{} {local} {remote} {role} dwell=", t.from, t.to).unwrap();
+    match t.dwell {
+        Some(dwell) => write!(out, "{}us", dwell.as_micros()).unwrap(),
+        None => out.push('-'),
+    }
+    if t.owner.pid != 0 {
+        let name = t.process.as_ref().map_or("-".into(), |p| {
+            String::from_utf8_lossy(p.name.bytes()).into_owned()
+        });
+        write!(
+            out,
+            " owner={}/{name}/{}",
+            t.owner.pid,
+            t.owner.source.name()
+        )
+        .unwrap();
+    }
+    if !t.exact {
+        out.push_str(" inexact");
+    }
+    out
+}
+
+fn line(update: &Update) -> String {
+    match update {
+        Update::Transition(t) => told(t),
+        Update::Irregular(i) => format!(
+            "irregular conn={} believed={} from={}{}",
+            i.conn.0,
+            i.believed,
+            i.from,
+            if i.replaced { " replaced" } else { "" }
+        ),
+        Update::Lost { lost, .. } => format!("lost {}", lost.total()),
+        Update::Forgotten(conn) => format!("forgotten conn={}", conn.0),
+        Update::Clock { .. } => "clock".to_owned(),
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|l| l.split('#').next().unwrap_or_default().trim())
+        .filter(|l| !l.is_empty())
+}
+
+fn play(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    let scenario: Scenario =
+        toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut limits = Limits::default();
+    limits.connections = scenario.limit.unwrap_or(limits.connections);
+    let mut engine = Engine::new(limits);
+    let mut updates = Vec::new();
+    for line in lines(&scenario.events) {
+        engine.handle_event(&event(line), &mut updates);
+    }
+    engine.finish(&mut updates);
+    let said: Vec<String> = updates.iter().map(line).collect();
+    let expected: Vec<&str> = lines(&scenario.expect).collect();
+    assert_eq!(
+        said.join("\n"),
+        expected.join("\n"),
+        "{}\nsaid (left), expected (right)",
+        path.display()
+    );
+    let l = engine.ledger();
+    let ledger = format!(
+        "delivered={} irregular={} repeats={} unknown_starts={} untracked={} open={}",
+        l.delivered,
+        l.irregular,
+        l.repeats,
+        l.unknown_starts,
+        l.untracked,
+        engine.open()
+    );
+    assert_eq!(ledger, scenario.ledger, "{}", path.display());
+}
+
+#[test]
+fn every_scenario_comes_out_as_written() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 10, "the scenarios are missing");
+    for path in paths {
+        play(&path);
+    }
+}
