@@ -1,13 +1,14 @@
 //! The only place that touches the ring buffer and the counters.
 
-use aya_ebpf::EbpfContext;
-use aya_log_ebpf::debug;
 use tracer_common::{
     counters::Counters,
     record::{KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen, StateChange},
 };
 
-use crate::maps::{COUNTERS, EVENTS};
+use crate::{
+    diagnostics::Outcome,
+    maps::{COUNTERS, EVENTS},
+};
 
 /// The kernel wakes the reader only if it has read everything before: it then sleeps a little and
 /// takes the batch, so a busy host sees a few wake-ups a second, an idle one none.
@@ -28,20 +29,21 @@ pub fn count(update: impl FnOnce(&mut Counters)) {
 ///
 /// Made in place once there is room: a record beside the rest does not fit into 512 bytes of stack.
 #[inline(always)]
-pub fn state_change<C: EbpfContext>(ctx: &C, make: impl FnOnce() -> StateChange) {
+pub fn state_change(make: impl FnOnce() -> StateChange) -> Outcome {
     if let Some(mut entry) = EVENTS.reserve::<StateChange>(0) {
         entry.write(make());
         entry.submit(WAKE_WHEN_CAUGHT_UP);
         count(|c| c.submitted += 1);
+        Outcome::Done
     } else {
         count(|c| c.ring_full += 1);
-        debug!(ctx, "ring buffer full: a state change is lost");
+        Outcome::RingFull
     }
 }
 
 /// Submits what is known of a process; whether it got through.
 #[inline(always)]
-pub fn process_seen<C: EbpfContext>(ctx: &C, tgid: u32, ts_ns: u64, facts: &ProcessFacts) -> bool {
+pub fn process_seen(tgid: u32, ts_ns: u64, facts: &ProcessFacts) -> bool {
     let Some(mut entry) = EVENTS.reserve::<ProcessSeen>(0) else {
         count(|c| c.process_ring_full += 1);
         return false;
@@ -54,6 +56,5 @@ pub fn process_seen<C: EbpfContext>(ctx: &C, tgid: u32, ts_ns: u64, facts: &Proc
         facts: *facts,
     });
     entry.submit(WAKE_WHEN_CAUGHT_UP);
-    debug!(ctx, "process {} described", tgid);
     true
 }

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod diagnostics;
 mod emit;
 mod filter;
 mod globals;

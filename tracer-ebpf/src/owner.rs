@@ -4,12 +4,9 @@
 //! a system call of that task. Elsewhere it is a bystander that a softirq interrupted; on loopback
 //! a plausible one: the peer.
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
-        bpf_get_current_uid_gid,
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_current_uid_gid,
 };
 use tracer_common::{
     layout::TaskLayout,
@@ -28,23 +25,34 @@ fn made_by_a_call(newstate: u8) -> bool {
     matches!(newstate, SYN_SENT | LISTEN | FIN_WAIT1 | LAST_ACK)
 }
 
-/// The thread group that made the change, described to user space if it is new; 0 if unknown.
+/// The process that made a change.
+#[derive(Clone, Copy)]
+pub struct Owner {
+    /// Its thread group; 0 if it is not known.
+    pub tgid: u32,
+    /// It was new, and has been described to user space.
+    pub described: bool,
+}
+
+impl Owner {
+    const UNKNOWN: Self = Self {
+        tgid: 0,
+        described: false,
+    };
+}
+
+/// Who made the change.
 ///
 /// `lock_owned` is `sk->sk_lock.owned`: a task, not a softirq, holds the socket.
 #[inline(always)]
-pub fn of<C: EbpfContext>(
-    ctx: &C,
-    newstate: u8,
-    ts_ns: u64,
-    lock_owned: impl FnOnce() -> u32,
-) -> u32 {
+pub fn of(newstate: u8, ts_ns: u64, lock_owned: impl FnOnce() -> u32) -> Owner {
     if !made_by_a_call(newstate) || offset!(TASK: TaskLayout, flags) == 0 || lock_owned() == 0 {
-        return 0;
+        return Owner::UNKNOWN;
     }
     // SAFETY: no argument, no effect.
     let task = unsafe { bpf_get_current_task() };
     if read::<u32>(task, offset!(TASK: TaskLayout, flags)) & PF_KTHREAD != 0 {
-        return 0;
+        return Owner::UNKNOWN;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let leader: u64 = read(task, offset!(TASK: TaskLayout, group_leader));
@@ -57,11 +65,12 @@ pub fn of<C: EbpfContext>(
     };
     // SAFETY: the value is only compared, field by field; a torn one is described once more.
     let known = unsafe { PROCESSES.get(tgid) }.is_some_and(|seen| same(seen, &facts));
-    if !known && emit::process_seen(ctx, tgid, ts_ns, &facts) {
+    let described = !known && emit::process_seen(tgid, ts_ns, &facts);
+    if described {
         // An entry that finds no room is described again with the next event: nothing is lost.
         let _ = PROCESSES.insert(tgid, facts, 0);
     }
-    tgid
+    Owner { tgid, described }
 }
 
 #[inline(always)]

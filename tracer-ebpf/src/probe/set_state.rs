@@ -17,6 +17,7 @@ use tracer_common::{
 };
 
 use crate::{
+    diagnostics::{self, Outcome},
     emit,
     filter::{self, Fate},
     globals::{HAS_COOKIE, offset},
@@ -35,7 +36,7 @@ pub fn first(ctx: &BtfTracePointContext) {
         return;
     }
     twin::note(change.sk, change.oldstate, change.newstate);
-    change.submit(ctx, 0);
+    diagnostics::tell(ctx, change.submit(0));
 }
 
 /// The program attached second.
@@ -46,7 +47,7 @@ pub fn twin(ctx: &BtfTracePointContext) {
         return;
     }
     emit::count(|c| c.twin_caught += 1);
-    change.submit(ctx, FLAG_TWIN);
+    diagnostics::tell(ctx, change.submit(FLAG_TWIN));
 }
 
 /// The arguments of the tracepoint.
@@ -78,21 +79,30 @@ impl Change {
     }
 
     #[inline(always)]
-    fn submit(&self, ctx: &BtfTracePointContext, flags: u8) {
+    fn submit(&self, flags: u8) -> Outcome {
         emit::count(|c| c.seen += 1);
-        let flags = match filter::decide(self.oldstate, || self.subject()) {
-            Fate::Submit(more) => flags | more,
-            Fate::Drop => {
-                emit::count(|c| c.filtered += 1);
-                return;
-            }
-        };
+        let fate = filter::decide(|| self.fate());
+        if fate == Fate::Drop {
+            emit::count(|c| c.filtered += 1);
+            return Outcome::Done;
+        }
+        self.emit(flags | fate.flags())
+    }
+
+    /// A function with a stack frame of its own, as the next: together they would not fit.
+    #[inline(never)]
+    fn fate(&self) -> Fate {
+        filter::fate(self.oldstate, &self.subject())
+    }
+
+    #[inline(never)]
+    fn emit(&self, flags: u8) -> Outcome {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
-        let tgid = owner::of(ctx, self.newstate, ts_ns, || {
+        let owner = owner::of(self.newstate, ts_ns, || {
             self.field(offset!(SOCK: SockLayout, lock_owned))
         });
-        emit::state_change(ctx, || {
+        let outcome = emit::state_change(|| {
             let family = self.family();
             let (saddr, daddr) = self.addresses(family);
             StateChange {
@@ -104,7 +114,7 @@ impl Change {
                 sport: self.sport(),
                 dport: self.dport(),
                 reserved: 0,
-                tgid,
+                tgid: owner.tgid,
                 ts_ns,
                 sk: self.sk as u64,
                 cookie: self.cookie(),
@@ -114,6 +124,11 @@ impl Change {
                 daddr,
             }
         });
+        if outcome == Outcome::Done && owner.described {
+            Outcome::ProcessDescribed
+        } else {
+            outcome
+        }
     }
 
     #[inline(always)]

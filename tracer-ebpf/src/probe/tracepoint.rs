@@ -13,6 +13,7 @@ use tracer_common::{
 };
 
 use crate::{
+    diagnostics::{self, Outcome},
     emit,
     filter::{self, Fate},
     globals::offset,
@@ -36,7 +37,7 @@ pub fn classic(ctx: &TracePointContext) {
     if event.field::<u16>(offset!(TRACEPOINT: TracepointLayout, protocol)) != IPPROTO_TCP {
         return;
     }
-    event.submit(ctx);
+    diagnostics::tell(ctx, event.submit());
 }
 
 /// The tracepoint's record.
@@ -49,35 +50,62 @@ impl Event {
     }
 
     #[inline(always)]
-    fn submit(&self, ctx: &TracePointContext) {
+    fn submit(&self) -> Outcome {
         emit::count(|c| c.seen += 1);
-        let oldstate = self.field::<i32>(offset!(TRACEPOINT: TracepointLayout, oldstate)) as u8;
-        let newstate = self.field::<i32>(offset!(TRACEPOINT: TracepointLayout, newstate)) as u8;
-        // inet_csk_clone_lock() reports the child before it has a peer.
-        let unborn = oldstate == LISTEN && newstate == SYN_RECV;
-        let flags = match filter::decide(oldstate, || self.subject(unborn)) {
-            Fate::Submit(flags) => flags,
-            Fate::Drop => {
-                emit::count(|c| c.filtered += 1);
-                return;
-            }
-        };
+        let fate = filter::decide(|| self.fate());
+        if fate == Fate::Drop {
+            emit::count(|c| c.filtered += 1);
+            return Outcome::Done;
+        }
+        self.emit(fate.flags())
+    }
+
+    #[inline(always)]
+    fn state(&self, offset: usize) -> u8 {
+        self.field::<i32>(offset) as u8
+    }
+
+    #[inline(always)]
+    fn oldstate(&self) -> u8 {
+        self.state(offset!(TRACEPOINT: TracepointLayout, oldstate))
+    }
+
+    #[inline(always)]
+    fn newstate(&self) -> u8 {
+        self.state(offset!(TRACEPOINT: TracepointLayout, newstate))
+    }
+
+    /// inet_csk_clone_lock() reports the child before it has a peer.
+    #[inline(always)]
+    fn is_unborn(&self) -> bool {
+        self.oldstate() == LISTEN && self.newstate() == SYN_RECV
+    }
+
+    /// A function with a stack frame of its own, as the next: together they would not fit.
+    #[inline(never)]
+    fn fate(&self) -> Fate {
+        filter::fate(self.oldstate(), &self.subject())
+    }
+
+    #[inline(never)]
+    fn emit(&self, flags: u8) -> Outcome {
+        let newstate = self.newstate();
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let sk: u64 = self.field(offset!(TRACEPOINT: TracepointLayout, skaddr));
-        let tgid = owner::of(ctx, newstate, ts_ns, || {
+        let owner = owner::of(newstate, ts_ns, || {
             read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
         });
-        emit::state_change(ctx, || StateChange {
+        let outcome = emit::state_change(|| StateChange {
             kind: KIND_STATE_CHANGE,
             flags,
-            oldstate,
+            oldstate: self.oldstate(),
             newstate,
             family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
             sport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
-            dport: self.dport(unborn),
+            dport: self.dport(),
             reserved: 0,
-            tgid,
+            tgid: owner.tgid,
             ts_ns,
             sk,
             cookie: 0,
@@ -86,24 +114,29 @@ impl Event {
             saddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
             daddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
         });
+        if outcome == Outcome::Done && owner.described {
+            Outcome::ProcessDescribed
+        } else {
+            outcome
+        }
     }
 
     #[inline(always)]
-    fn dport(&self, unborn: bool) -> u16 {
-        if unborn {
+    fn dport(&self) -> u16 {
+        if self.is_unborn() {
             return 0;
         }
         self.field(offset!(TRACEPOINT: TracepointLayout, dport))
     }
 
     #[inline(always)]
-    fn subject(&self, unborn: bool) -> Subject {
+    fn subject(&self) -> Subject {
         Subject {
             laddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
             raddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
             netns: 0,
             lport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
-            rport: self.dport(unborn),
+            rport: self.dport(),
             family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
             reserved: [0; 3],
         }

@@ -3,6 +3,7 @@
 use std::{fs, process::ExitCode};
 
 use anyhow::{Context as _, Result};
+use log::Level;
 use tracer_common::filter::NETNS;
 
 use super::require;
@@ -73,11 +74,6 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
 
 /// Says what the run stands on, and refuses what this rung can't do.
 fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
-    for attempt in probes.attempts() {
-        if let Some(error) = &attempt.error {
-            log::warn!("{} can't be used: {error}", attempt.rung);
-        }
-    }
     let classic = probes.source() == StateSource::Tracepoint;
     if classic && filter.kernel.criteria & NETNS != 0 {
         return Err(Failure::Impossible {
@@ -87,14 +83,30 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
         })
         .context("applying the filter");
     }
+    for attempt in probes.attempts() {
+        if let Some(error) = &attempt.error {
+            // Without cookies little is lost; without the BTF tracepoint much.
+            let level = if classic { Level::Warn } else { Level::Debug };
+            log::log!(level, "{} can't be used: {error}", attempt.rung);
+        }
+    }
+    let missing = [
+        (!probes.has_cookie(), "cookies"),
+        (classic, "network namespaces"),
+        (!probes.knows_tasks(), "owners"),
+    ];
+    let missing: Vec<_> = missing
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, what)| *what)
+        .collect();
+    let without = match missing.as_slice() {
+        [] => String::new(),
+        some => format!(" without {}", some.join(", ")),
+    };
     logging::note(&format!(
-        "tracing TCP state changes ({}{}), Ctrl-C ends",
+        "tracing TCP state changes by {}{without}; Ctrl-C ends",
         probes.source().name(),
-        match (classic, probes.knows_tasks()) {
-            (false, _) => "",
-            (true, true) => ": no cookies, no network namespaces",
-            (true, false) => ": no cookies, no network namespaces, no owners",
-        },
     ));
     Ok(())
 }

@@ -372,10 +372,12 @@ fn loading(name: &'static str) -> impl FnOnce(ProgramError) -> anyhow::Error {
         } => {
             let log = verifier_log.to_string();
             log::debug!("the verifier on {name}:\n{log}");
+            // Its statistics come after its words.
+            let statistics = ["processed", "stack depth", "verification time"];
             let words = log
                 .lines()
                 .rev()
-                .filter(|l| !l.starts_with("processed"))
+                .filter(|l| !statistics.iter().any(|s| l.starts_with(s)))
                 .find(|l| !l.trim().is_empty())
                 .unwrap_or("it said nothing")
                 .to_owned();

@@ -1,0 +1,176 @@
+//! What the workload did: for each end of each connection, the transitions that the kernel must have
+//! made, each with the time window it must lie in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::clock::Span;
+
+/// No upper bound: a softirq of the peer's answer, whenever that runs.
+const OPEN: u64 = u64::MAX;
+
+/// Which side an end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// Called `connect`.
+    Active,
+    /// Came out of a listener.
+    Passive,
+    /// A listener.
+    Listener,
+}
+
+/// What identifies an end among the rows. `lport` 0: the workload could not know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) laddr: IpAddr,
+    pub(crate) lport: u16,
+    pub(crate) raddr: Option<IpAddr>,
+    pub(crate) rport: u16,
+}
+
+/// One transition that must have happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) earliest: u64,
+    pub(crate) latest: u64,
+}
+
+/// One end of a connection, or a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) side: Side,
+    pub(crate) netns: u32,
+    pub(crate) key: Key,
+    pub(crate) steps: Vec<Step>,
+    /// The process that holds the socket.
+    pub(crate) pid: u32,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The connecting side closed first, the other on end of file.
+    ClientFirst,
+    /// The accepting side closed first, the other on end of file.
+    ServerFirst,
+    /// The connecting side closed with a linger time of 0.
+    ClientResets,
+    /// The accepting side closed with a linger time of 0.
+    ServerResets,
+}
+
+/// What was noted while a connection lived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// Around `connect`.
+    pub(crate) connect: Span,
+    /// `accept` had returned.
+    pub(crate) accepted: u64,
+    /// Around the first `close`.
+    pub(crate) first_close: Span,
+    /// The other side had seen the end of the file, or the reset.
+    pub(crate) noticed: u64,
+    /// Around the other side's `close`.
+    pub(crate) second_close: Span,
+}
+
+/// All that was done.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) ends: Vec<End>,
+}
+
+impl Ledger {
+    /// How many transitions there must be.
+    pub(crate) fn transitions(&self) -> usize {
+        self.ends.iter().map(|end| end.steps.len()).sum()
+    }
+
+    /// Takes another's entries over.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.ends.extend(other.ends);
+    }
+
+    /// Notes a connection, both ends.
+    pub(crate) fn connection(
+        &mut self,
+        netns: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        ending: Ending,
+        facts: &Facts,
+    ) {
+        let Facts { connect, accepted, first_close, noticed, second_close } = *facts;
+        let mut active = vec![
+            step("CLOSE", "SYN_SENT", connect.before, connect.after),
+            step("SYN_SENT", "ESTABLISHED", connect.before, connect.after),
+        ];
+        let mut passive = vec![
+            step("LISTEN", "SYN_RECV", connect.before, accepted),
+            step("SYN_RECV", "ESTABLISHED", connect.before, accepted),
+        ];
+        let (first, second) = match ending {
+            Ending::ClientFirst | Ending::ClientResets => (&mut active, &mut passive),
+            Ending::ServerFirst | Ending::ServerResets => (&mut passive, &mut active),
+        };
+        match ending {
+            Ending::ClientFirst | Ending::ServerFirst => {
+                first.extend([
+                    step("ESTABLISHED", "FIN_WAIT1", first_close.before, first_close.after),
+                    step("FIN_WAIT1", "FIN_WAIT2", first_close.before, OPEN),
+                    step("FIN_WAIT2", "CLOSE", first_close.before, OPEN),
+                ]);
+                second.extend([
+                    step("ESTABLISHED", "CLOSE_WAIT", first_close.before, noticed),
+                    step("CLOSE_WAIT", "LAST_ACK", second_close.before, second_close.after),
+                    step("LAST_ACK", "CLOSE", second_close.before, OPEN),
+                ]);
+            }
+            Ending::ClientResets | Ending::ServerResets => {
+                first.push(step("ESTABLISHED", "CLOSE", first_close.before, first_close.after));
+                second.push(step("ESTABLISHED", "CLOSE", first_close.before, noticed));
+            }
+        }
+        self.note(Side::Active, netns, key(client, Some(server)), active);
+        self.note(Side::Passive, netns, key(server, Some(client)), passive);
+    }
+
+    /// Notes a `connect` to a port where nobody listens.
+    pub(crate) fn refused(&mut self, netns: u32, client: SocketAddr, server: SocketAddr, connect: Span) {
+        let steps = vec![
+            step("CLOSE", "SYN_SENT", connect.before, connect.after),
+            step("SYN_SENT", "CLOSE", connect.before, connect.after),
+        ];
+        self.note(Side::Active, netns, key(client, Some(server)), steps);
+    }
+
+    /// Notes a listener.
+    pub(crate) fn listener(&mut self, netns: u32, address: SocketAddr, listen: Span, close: Span) {
+        let steps = vec![
+            step("CLOSE", "LISTEN", listen.before, listen.after),
+            step("LISTEN", "CLOSE", close.before, close.after),
+        ];
+        self.note(Side::Listener, netns, key(address, None), steps);
+    }
+
+    fn note(&mut self, side: Side, netns: u32, key: Key, steps: Vec<Step>) {
+        let pid = std::process::id();
+        self.ends.push(End { side, netns, key, steps, pid });
+    }
+}
+
+fn step(from: &'static str, to: &'static str, earliest: u64, latest: u64) -> Step {
+    Step { from, to, earliest, latest }
+}
+
+fn key(local: SocketAddr, remote: Option<SocketAddr>) -> Key {
+    Key {
+        // v4-mapped counts as IPv4.
+        laddr: local.ip().to_canonical(),
+        lport: local.port(),
+        raddr: remote.map(|r| r.ip().to_canonical()),
+        rport: remote.map_or(0, |r| r.port()),
+    }
+}

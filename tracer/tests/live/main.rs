@@ -1,0 +1,37 @@
+//! Live tests: the real binary on the real kernel, against a workload whose every fact is known.
+//!
+//! Each test opens its connections in network namespaces of its own and judges only its own rows.
+//! They need root (see `skip.rs`). What they read from the environment:
+//!
+//! - `TCPDWELL_BIN`: the binary under test, instead of the one cargo built;
+//! - `TCPDWELL_LIVE=1`: not being root is a failure, not a skip;
+//! - `TCPDWELL_SCALE`: how much work, 1.0 unless set (a slow guest takes 0.2).
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so and stops"
+)]
+
+mod child;
+mod clock;
+mod compare;
+mod ledger;
+mod netns;
+mod observed;
+mod row;
+mod skip;
+mod small;
+mod spawn;
+mod storm;
+mod tool;
+mod workload;
+
+mod test_ends;
+mod test_exact;
+mod test_filters;
+mod test_hostile_comm;
+mod test_not_root;
+mod test_storm;
+mod test_two_tools;
+mod test_without_btf;
