@@ -1,0 +1,74 @@
+//! `cargo xtask ci`: the stages of a merge check, in the order in which they fail fastest.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::{TestArgs, ToolchainArgs};
+use crate::stopwatch::Stopwatch;
+use crate::{cargo, paths, process, test, verify_ebpf, vm, workspace};
+
+type Stage = (&'static str, fn() -> Result<ExitCode>);
+
+const STAGES: [Stage; 7] = [
+    ("workspace", workspace::execute),
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("test", || test::execute(&TestArgs::default())),
+    ("verify-ebpf", || {
+        verify_ebpf::execute(&ToolchainArgs::default())
+    }),
+    ("vm --all", || vm::execute(&vm::VmArgs::all_kernels())),
+];
+
+pub(crate) fn execute() -> Result<ExitCode> {
+    let total = Stopwatch::start();
+    for (name, stage) in STAGES {
+        println!("==> {name}");
+        let watch = Stopwatch::start();
+        let result = stage();
+        let seconds = watch.seconds();
+        if result.with_context(|| format!("stage {name} ({seconds:.1} s)"))? != ExitCode::SUCCESS {
+            bail!("stage {name} failed after {seconds:.1} s");
+        }
+        println!("<== {name}: ok in {seconds:.1} s");
+    }
+    println!(
+        "all {} stages passed in {:.1} s",
+        STAGES.len(),
+        total.seconds()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fmt() -> Result<ExitCode> {
+    // tracer-ebpf is outside the workspace, so `--all` does not reach it.
+    for manifest in ["Cargo.toml", "tracer-ebpf/Cargo.toml"] {
+        cargo_step(&["fmt", "--all", "--check", "--manifest-path", manifest])?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clippy() -> Result<ExitCode> {
+    cargo_step(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+fn doc() -> Result<ExitCode> {
+    let mut cargo = cargo::command(&paths::repository()?);
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    process::run(cargo.args(["doc", "--workspace", "--no-deps"]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cargo_step(arguments: &[&str]) -> Result<ExitCode> {
+    process::run(cargo::command(&paths::repository()?).args(arguments))?;
+    Ok(ExitCode::SUCCESS)
+}

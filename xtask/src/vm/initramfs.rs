@@ -1,0 +1,173 @@
+//! What the guest finds when it starts: busybox, the programs under test with their libraries, modules, the
+//! command.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use xtask::files::files_under;
+
+use super::archive::Archive;
+use super::modules::Module;
+use crate::process;
+
+const FOLDERS: [&str; 14] = [
+    "bin", "sbin", "proc", "sys", "dev", "tmp", "out", "root", "run", "etc", "mods", "var",
+    "usr/bin", "usr/sbin",
+];
+
+pub(super) struct Payload {
+    pub(super) copies: Vec<Copy>,
+    pub(super) command: String,
+}
+
+/// A file or folder of the host and its place in the guest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    source: PathBuf,
+    destination: PathBuf,
+    /// Whether its shared libraries go with it.
+    program: bool,
+}
+
+impl Copy {
+    pub(super) fn program(source: PathBuf, destination: &str) -> Self {
+        Self {
+            source,
+            destination: destination.into(),
+            program: true,
+        }
+    }
+
+    /// `SRC` or `SRC:DST`.
+    pub(super) fn parse(spec: &str, program: bool) -> Result<Self> {
+        let (source, destination) = spec.split_once(':').unwrap_or((spec, ""));
+        let source = PathBuf::from(source);
+        let destination = if destination.is_empty() {
+            let name = source
+                .file_name()
+                .with_context(|| format!("{spec} has no file name"))?;
+            Path::new("/root").join(name)
+        } else {
+            Path::new("/root").join(destination)
+        };
+        Ok(Self {
+            source,
+            destination,
+            program,
+        })
+    }
+
+    fn write(&self, archive: &mut Archive<BufWriter<File>>) -> Result<()> {
+        if self.source.is_dir() {
+            for file in files_under(&self.source)? {
+                let relative = file.strip_prefix(&self.source).unwrap_or(&file);
+                copy(archive, &file, &self.destination.join(relative))?;
+            }
+            return Ok(());
+        }
+        copy(archive, &self.source, &self.destination)?;
+        if self.program {
+            for library in libraries(&self.source) {
+                copy(archive, &library, &library)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Payload {
+    pub(super) fn write(&self, path: &Path, modules: &[Module]) -> Result<()> {
+        let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+        let mut archive = Archive::new(BufWriter::new(file));
+        self.fill(&mut archive, modules)
+            .and_then(|()| Ok(archive.finish()?))
+            .with_context(|| format!("write the initramfs {}", path.display()))
+    }
+
+    fn fill(&self, archive: &mut Archive<BufWriter<File>>, modules: &[Module]) -> Result<()> {
+        for folder in FOLDERS {
+            archive.folder(Path::new(folder))?;
+        }
+        archive.character_device(Path::new("dev/console"), (5, 1))?;
+        let busybox = process::find_program("busybox").context("busybox is not in PATH")?;
+        copy(archive, &busybox, Path::new("/bin/busybox"))?;
+        archive.file(Path::new("/init"), 0o755, include_bytes!("init.sh"))?;
+        archive.file(
+            Path::new("/cmd.sh"),
+            0o755,
+            format!("{}\n", self.command).as_bytes(),
+        )?;
+        let mut order = String::new();
+        for module in modules {
+            let name = format!("/mods/{}.ko", module.name);
+            archive.file(Path::new(&name), 0o644, &module.image)?;
+            order.push_str(&module.name);
+            order.push('\n');
+        }
+        archive.file(Path::new("/mods/order"), 0o644, order.as_bytes())?;
+        for copy in &self.copies {
+            copy.write(archive)?;
+        }
+        Ok(())
+    }
+}
+
+fn copy(archive: &mut Archive<BufWriter<File>>, source: &Path, destination: &Path) -> Result<()> {
+    let read = || -> std::io::Result<_> {
+        let permissions = std::fs::metadata(source)?.permissions().mode() & 0o777;
+        Ok((permissions, std::fs::read(source)?))
+    };
+    let (permissions, data) = read().with_context(|| format!("read {}", source.display()))?;
+    archive.file(destination, permissions, &data)?;
+    Ok(())
+}
+
+/// What `program` is linked with; nothing for a static program, on which ldd fails.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    process::quiet_output(Command::new("ldd").arg(program))
+        .map_or(Vec::new(), |text| parse_ldd(&text))
+}
+
+/// Lines are `name => /path (address)`, `/path (address)`, or name no file at all (the vDSO).
+fn parse_ldd(text: &str) -> Vec<PathBuf> {
+    let words = |line: &'_ str| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/'))
+            .map(PathBuf::from)
+    };
+    text.lines().filter_map(words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_default_to_the_home_folder() {
+        let at = |spec| {
+            Copy::parse(spec, false)
+                .map(|copy| copy.destination)
+                .unwrap()
+        };
+        assert_eq!(at("/x/tool"), Path::new("/root/tool"));
+        assert_eq!(at("tool:/usr/bin/t"), Path::new("/usr/bin/t"));
+        assert_eq!(at("tool:t"), Path::new("/root/t"));
+        assert!(Copy::parse("/", false).is_err());
+    }
+
+    #[test]
+    fn libraries_are_read_from_ldd() {
+        let text = "\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f)\n\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
+        assert_eq!(
+            parse_ldd(text),
+            [
+                Path::new("/lib/x86_64-linux-gnu/libc.so.6"),
+                Path::new("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+    }
+}

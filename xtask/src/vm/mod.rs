@@ -1,0 +1,239 @@
+//! `cargo xtask vm`: the live tests, or any command, on kernels other than the running one. QEMU emulates the
+//! CPU, so neither root nor KVM is needed and the results do not depend on the machine.
+
+mod archive;
+mod initramfs;
+mod kernel;
+mod modules;
+mod qemu;
+mod suites;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use self::initramfs::{Copy, Payload};
+use self::qemu::{Boot, Outcome};
+use crate::stopwatch::Stopwatch;
+use crate::{apt, cargo, paths};
+
+/// The oldest kernel supported, the long-term ones between, the newest that Debian builds.
+const ALL: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
+const DEFAULT: &str = "6.12";
+
+/// Socket dumps are modules on Debian, and nothing in the guest loads modules on demand.
+const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+
+const PROGRAMS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VmArgs {
+    /// A series (6.1: Debian's newest cloud kernel of it), pkg:NAME, or a vmlinuz; repeatable [default: 6.12]
+    #[arg(short, long = "kernel", value_name = "KERNEL", conflicts_with = "all")]
+    kernels: Vec<String>,
+    /// 5.10, 6.1, 6.12 and 7.2
+    #[arg(long)]
+    all: bool,
+    /// Run only the live tests whose name contains this
+    #[arg(long, value_name = "FILTER", conflicts_with = "command")]
+    test: Option<String>,
+    /// Copy a file or folder into the guest (default: into /root)
+    #[arg(short, long = "file", value_name = "SRC[:DST]")]
+    files: Vec<String>,
+    /// Copy a program into the guest, with the shared libraries it needs
+    #[arg(short, long = "bin", value_name = "BIN[:DST]")]
+    bins: Vec<String>,
+    /// Load a kernel module (and those it depends on) first
+    #[arg(short = 'M', long = "module", value_name = "MODULE")]
+    modules: Vec<String>,
+    /// Unpack what the guest leaves in /out here (with several kernels: into a folder for each)
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Memory of the guest in MB
+    #[arg(long, value_name = "MB", default_value_t = 2048)]
+    memory: u32,
+    /// Processors of the guest
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// Give up on a kernel after this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    timeout: u64,
+    /// Show the kernel's messages
+    #[arg(short, long)]
+    verbose: bool,
+    /// Run this command (by /bin/sh, in /root) instead of the live tests
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl VmArgs {
+    /// The live tests on every kernel of the matrix.
+    pub(crate) fn all_kernels() -> Self {
+        Self {
+            kernels: Vec::new(),
+            all: true,
+            test: None,
+            files: Vec::new(),
+            bins: Vec::new(),
+            modules: Vec::new(),
+            out: None,
+            memory: 2048,
+            cpus: 2,
+            timeout: 900,
+            verbose: false,
+            command: Vec::new(),
+        }
+    }
+
+    fn kernels(&self) -> Vec<&str> {
+        if self.all {
+            ALL.to_vec()
+        } else if self.kernels.is_empty() {
+            vec![DEFAULT]
+        } else {
+            self.kernels.iter().map(String::as_str).collect()
+        }
+    }
+
+    fn payload(&self, repo: &Path) -> Result<Payload> {
+        let mut copies = Vec::new();
+        for (specs, program) in [(&self.files, false), (&self.bins, true)] {
+            for spec in specs {
+                copies.push(Copy::parse(spec, program)?);
+            }
+        }
+        let command = if self.command.is_empty() {
+            copies.push(Copy::program(cargo::build_live_tests(repo)?, "/root/live"));
+            copies.push(Copy::program(cargo::build_tool(repo)?, "/root/tcpdwell"));
+            let filter = self.test.as_deref().unwrap_or_default();
+            format!(
+                "TCPDWELL_LIVE=1 TCPDWELL_BIN=/root/tcpdwell /root/live --test-threads=2 {filter}"
+            )
+        } else {
+            self.command.join(" ")
+        };
+        Ok(Payload { copies, command })
+    }
+}
+
+pub(crate) fn execute(args: &VmArgs) -> Result<ExitCode> {
+    apt::ensure_programs(&PROGRAMS)?;
+    let payload = args.payload(&paths::repository()?)?;
+    let kernels = args.kernels();
+    let mut rows = Vec::new();
+    for &kernel in &kernels {
+        println!("--- kernel {kernel}");
+        let watch = Stopwatch::start();
+        // One kernel that cannot be had must not hide what the others say.
+        let outcome = boot(args, kernel, kernels.len() > 1, &payload);
+        if let Err(error) = &outcome {
+            eprintln!("xtask: kernel {kernel}: {error:#}");
+        }
+        rows.push(Row {
+            kernel,
+            outcome: outcome.ok(),
+            seconds: watch.seconds(),
+        });
+    }
+    print!("{}", table(&rows));
+    Ok(exit_code(&rows))
+}
+
+fn boot(args: &VmArgs, kernel: &str, several: bool, payload: &Payload) -> Result<Outcome> {
+    let kernel_files = kernel::find(kernel)?;
+    let scratch = tempfile::tempdir().context("create a scratch folder")?;
+    let modules = match &kernel_files.modules {
+        Some(tree) => modules::load(tree, &MODULES, &args.modules)?,
+        None => Vec::new(),
+    };
+    let initramfs = scratch.path().join("initramfs");
+    payload.write(&initramfs, &modules)?;
+    let boot = Boot {
+        kernel: &kernel_files.image,
+        initramfs: &initramfs,
+        scratch: scratch.path(),
+        memory: args.memory,
+        cpus: args.cpus,
+        timeout: Duration::from_secs(args.timeout),
+        verbose: args.verbose,
+    };
+    let out = args.out.as_ref().map(|dir| {
+        if several {
+            dir.join(kernel)
+        } else {
+            dir.clone()
+        }
+    });
+    boot.run(out.as_deref())
+}
+
+struct Row<'a> {
+    kernel: &'a str,
+    /// None: it did not come to a boot.
+    outcome: Option<Outcome>,
+    seconds: f64,
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    let mut text = format!("{:<12} {:<24} {:>8}\n", "KERNEL", "RESULT", "SECONDS");
+    for row in rows {
+        let result = row
+            .outcome
+            .as_ref()
+            .map_or("not booted".into(), Outcome::to_string);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:<12} {result:<24} {:>8.1}", row.kernel, row.seconds);
+    }
+    text
+}
+
+/// The status of the one command, or whether all of several succeeded.
+fn exit_code(rows: &[Row<'_>]) -> ExitCode {
+    let codes = rows
+        .iter()
+        .map(|row| row.outcome.as_ref().map_or(1, Outcome::code));
+    let worst = codes.max().unwrap_or(0);
+    ExitCode::from(if rows.len() == 1 { worst } else { worst.min(1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_for_every_kernel() {
+        let row = |kernel, outcome| Row {
+            kernel,
+            outcome,
+            seconds: 9.04,
+        };
+        let rows = [
+            row("5.10", Some(Outcome::Exited(0))),
+            row("6.1", Some(Outcome::Exited(101))),
+            row("6.12", Some(Outcome::TimedOut)),
+            row("7.2", None),
+        ];
+        assert_eq!(
+            table(&rows),
+            "\
+KERNEL       RESULT                    SECONDS
+5.10         ok                            9.0
+6.1          failed (status 101)           9.0
+6.12         timed out                     9.0
+7.2          not booted                    9.0
+"
+        );
+        assert_eq!(exit_code(&rows), ExitCode::from(1));
+        assert_eq!(exit_code(&rows[..1]), ExitCode::SUCCESS);
+        assert_eq!(exit_code(&rows[1..2]), ExitCode::from(101));
+    }
+}
