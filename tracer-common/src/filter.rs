@@ -113,8 +113,10 @@ pub struct Subject {
     pub rport: u16,
     /// `AF_INET` or `AF_INET6`, of the socket.
     pub family: u16,
+    /// Not 0: a listener. Its tuple is as complete as it gets, and on `::` it counts as IPv6.
+    pub listens: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: [u16; 2],
 }
 
 impl Subject {
@@ -299,7 +301,10 @@ fn has_address(cidrs: &[Cidr; MAX_CIDRS], count: u32, address: &Address) -> bool
 fn is_v4(s: &Subject) -> Option<bool> {
     if s.family == AF_INET || address::is_mapped(&s.laddr) || address::is_mapped(&s.raddr) {
         Some(true)
-    } else if address::is_unspecified(&s.laddr) && address::is_unspecified(&s.raddr) {
+    } else if address::is_unspecified(&s.laddr)
+        && address::is_unspecified(&s.raddr)
+        && s.listens == 0
+    {
         None
     } else {
         Some(false)

@@ -47,3 +47,10 @@ pub const NAMES: [&str; COUNT] = [
     "NEW_SYN_RECV",
     "BOUND_INACTIVE",
 ];
+
+/// Whether a socket that makes this change is a listener. (`LISTEN -> SYN_RECV` is made by its
+/// child.)
+#[inline]
+pub const fn is_listener(oldstate: u8, newstate: u8) -> bool {
+    newstate == LISTEN || (oldstate == LISTEN && newstate != SYN_RECV)
+}

@@ -24,7 +24,8 @@ fn whole(family: u16, laddr: Address, raddr: Address) -> Subject {
         lport: 40_000,
         rport: 443,
         family,
-        reserved: [0; 3],
+        listens: 0,
+        reserved: [0; 2],
     }
 }
 
@@ -120,6 +121,24 @@ fn the_table() {
         ("-6", only(ONLY_V6), six, Pass),
         ("-6, IPv4", only(ONLY_V6), v4, Reject),
         ("-6, v4-mapped", only(ONLY_V6), dual, Reject),
+        (
+            "-6, listener on ::",
+            only(ONLY_V6),
+            Subject {
+                listens: 1,
+                ..cloned
+            },
+            Pass,
+        ),
+        (
+            "-4, listener on ::",
+            only(ONLY_V4),
+            Subject {
+                listens: 1,
+                ..cloned
+            },
+            Reject,
+        ),
         ("raddr", raddr(mapped([192, 0, 2, 0]), 120), v4, Pass),
         (
             "raddr, v4-mapped",

@@ -38,7 +38,8 @@ impl Filter {
         if !self.wants_state(transition) || !self.wants_owner(transition) {
             return Verdict::Reject;
         }
-        let subject = transition.tuple.subject(transition.netns);
+        let listens = transition.is_listener();
+        let subject = transition.tuple.subject(transition.netns, listens);
         self.kernel.verdict(&subject)
     }
 

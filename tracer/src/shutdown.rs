@@ -1,6 +1,6 @@
 //! When a run ends from outside: a signal, its time is up, or its command has ended.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{os::fd::AsFd as _, process::ExitStatus, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -44,12 +44,19 @@ impl Shutdown {
     }
 
     /// Starts a command whose end is the end of the run.
-    pub fn run(&mut self, command: &[String]) -> Result<()> {
+    ///
+    /// `quiet`: our own data goes to standard output, and the command's goes to standard error.
+    pub fn run(&mut self, command: &[String], quiet: bool) -> Result<()> {
         let Some((program, arguments)) = command.split_first() else {
             return Ok(());
         };
-        let child = Command::new(program)
-            .args(arguments)
+        let mut prepared = Command::new(program);
+        prepared.args(arguments);
+        if quiet {
+            let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+            prepared.stdout(stderr.context("giving the command standard error as its output")?);
+        }
+        let child = prepared
             .spawn()
             .with_context(|| format!("starting the command '{program}'"))?;
         self.child = Some(child);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
+use crate::{bench, build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The chores of the tcpdwell repository")]
@@ -28,6 +28,8 @@ enum Verb {
     Test(TestArgs),
     /// Run the live tests, or a command, on other kernels in QEMU
     Vm(vm::VmArgs),
+    /// Measure what tcpdwell costs, beside its rivals, on this machine
+    Bench(bench::BenchArgs),
     /// Check the habits of the workspace that no lint knows
     Workspace,
     /// Everything that must hold before a merge
@@ -66,6 +68,7 @@ impl Cli {
             Verb::Run(args) => run::execute(&args),
             Verb::Test(args) => test::execute(&args),
             Verb::Vm(args) => vm::execute(&args),
+            Verb::Bench(args) => bench::execute(&args),
             Verb::Workspace => workspace::execute(),
             Verb::Ci => ci::execute(),
         }

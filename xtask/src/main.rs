@@ -7,6 +7,7 @@
 )]
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod cargo;
 mod ci;

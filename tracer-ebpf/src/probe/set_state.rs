@@ -13,7 +13,7 @@ use tracer_common::{
     filter::Subject,
     layout::SockLayout,
     record::{FLAG_TWIN, KIND_STATE_CHANGE, StateChange},
-    state::{CLOSE, LISTEN, SYN_RECV},
+    state::{CLOSE, LISTEN, SYN_RECV, is_listener},
 };
 
 use crate::{
@@ -142,7 +142,8 @@ impl Change {
             lport: self.sport(),
             rport: self.dport(),
             family,
-            reserved: [0; 3],
+            listens: u16::from(is_listener(self.oldstate, self.newstate)),
+            reserved: [0; 2],
         }
     }
 

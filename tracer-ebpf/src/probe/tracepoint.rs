@@ -9,7 +9,7 @@ use tracer_common::{
     filter::Subject,
     layout::{TaskLayout, TracepointLayout},
     record::{KIND_STATE_CHANGE, StateChange},
-    state::{LISTEN, SYN_RECV},
+    state::{LISTEN, SYN_RECV, is_listener},
 };
 
 use crate::{
@@ -138,7 +138,8 @@ impl Event {
             lport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
             rport: self.dport(),
             family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
-            reserved: [0; 3],
+            listens: u16::from(is_listener(self.oldstate(), self.newstate())),
+            reserved: [0; 2],
         }
     }
 }

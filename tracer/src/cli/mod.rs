@@ -70,7 +70,7 @@ pub struct TraceArgs {
     pub stop_after: Option<u64>,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
-    /// Run a command, and trace until it ends.
+    /// Run a command, and trace until it ends. Its output goes to stderr, unless -o is given.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

@@ -9,6 +9,7 @@ use super::require;
 use crate::{
     cli::{CheckArgs, CheckFormat},
     ebpf::{Capabilities, Kernel, Lockdown, Options, Probes, StateSource, tracefs_is_mounted},
+    error::Failure,
     filter::Filter,
     logging,
 };
@@ -84,7 +85,14 @@ fn look(kernel: &Kernel, options: &Options) -> Result<Report> {
     };
     match require(kernel).and_then(|()| Probes::attach(kernel, options)) {
         Ok(probes) => report.found(&probes),
-        Err(error) => report.degrade("tracing", &format!("{error:#}"), "see above"),
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(Failure::Impossible {
+                what,
+                because,
+                mend,
+            }) => report.degrade(what, because, mend),
+            _ => report.degrade("tracing", &format!("{error:#}"), "unknown"),
+        },
     }
     if let Err(why) = &kernel.btf {
         report.degrade(

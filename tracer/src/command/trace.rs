@@ -49,7 +49,7 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
     };
     let mut source = LiveSource::new(probes)?;
     let mut shutdown = Shutdown::new(args.duration)?;
-    shutdown.run(&args.command)?;
+    shutdown.run(&args.command, args.output.is_none())?;
     let sink: Box<dyn Sink> = match args.format {
         TraceFormat::Lines => Box::new(LinesSink::new(LineOptions {
             relative: args.time,

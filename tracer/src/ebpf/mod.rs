@@ -2,6 +2,7 @@
 
 mod btf;
 mod capability;
+mod cost;
 mod counters;
 mod kernel;
 mod layout;
@@ -11,6 +12,7 @@ mod tracefs;
 
 pub use btf::{Btf, BtfError};
 pub use capability::Capabilities;
+pub use cost::{EmptyProgram, ProgramCost, RunStats, programs};
 pub use kernel::{Kernel, Lockdown};
 pub use probes::{Attempt, Options, Probes, StateSource};
 pub use tracefs::{FormatError, is_mounted as tracefs_is_mounted};

@@ -90,7 +90,7 @@ impl FourTuple {
 
     /// As the filter wants it.
     #[inline]
-    pub const fn subject(&self, netns: u32) -> Subject {
+    pub const fn subject(&self, netns: u32, is_listener: bool) -> Subject {
         Subject {
             laddr: self.local.address,
             raddr: self.remote.address,
@@ -98,7 +98,8 @@ impl FourTuple {
             lport: self.local.port,
             rport: self.remote.port,
             family: self.family,
-            reserved: [0; 3],
+            listens: is_listener as u16,
+            reserved: [0; 2],
         }
     }
 }

@@ -66,6 +66,13 @@ pub struct Transition {
     pub exact: bool,
 }
 
+impl Transition {
+    /// Whether it is a listener's, not a connection's.
+    pub const fn is_listener(&self) -> bool {
+        tracer_common::state::is_listener(self.from as u8, self.to as u8)
+    }
+}
+
 /// A state change that does not follow from the one before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Irregularity {

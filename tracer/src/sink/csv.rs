@@ -1,8 +1,10 @@
 //! CSV with the fields of NDJSON; a lost event is a row whose `event` is `lost`.
 
+use std::{cell::RefCell, io, rc::Rc};
+
 use anyhow::{Context as _, Result};
 use bytes::{BufMut as _, BytesMut};
-use csv::WriterBuilder;
+use csv::{Writer, WriterBuilder};
 
 use super::{
     Sink, Start,
@@ -11,25 +13,66 @@ use super::{
 use crate::{engine::Update, render::completeness::Completeness};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CsvSink {
     clock: WallClock,
+    rows: Rows,
 }
 
-/// Renders one row, with or without the names above it.
-fn render(row: &Row<'_>, headed: bool, out: &mut BytesMut) -> Result<()> {
-    let mut writer = WriterBuilder::new()
-        .has_headers(headed)
-        .buffer_capacity(512)
-        .from_writer(out.writer());
-    writer.serialize(row).context("rendering CSV")?;
-    writer.flush().context("rendering CSV")
+/// Renders rows. A `csv::Writer` per row would allocate its buffer for each, and one for all can't
+/// borrow the output: it writes to a buffer that it shares with us.
+#[derive(Debug)]
+struct Rows {
+    writer: Writer<Shared>,
+    rendered: Shared,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn new(headed: bool) -> Self {
+        let rendered = Shared::default();
+        let writer = WriterBuilder::new()
+            .has_headers(headed)
+            .from_writer(rendered.clone());
+        Self { writer, rendered }
+    }
+
+    fn render(&mut self, row: &Row<'_>, out: &mut BytesMut) -> Result<()> {
+        self.writer.serialize(row).context("rendering CSV")?;
+        self.writer.flush().context("rendering CSV")?;
+        let mut rendered = self.rendered.0.borrow_mut();
+        out.put_slice(&rendered);
+        rendered.clear();
+        Ok(())
+    }
+}
+
+impl Default for CsvSink {
+    fn default() -> Self {
+        Self {
+            clock: WallClock::default(),
+            rows: Rows::new(false),
+        }
+    }
 }
 
 impl Sink for CsvSink {
     fn start(&mut self, _start: &Start, out: &mut BytesMut) -> Result<()> {
         let mut sample = BytesMut::new();
-        render(&Row::default(), true, &mut sample)?;
+        Rows::new(true).render(&Row::default(), &mut sample)?;
         let names = sample[..].split(|b| *b == b'\n').next().unwrap_or_default();
         out.put_slice(names);
         out.put_u8(b'\n');
@@ -38,8 +81,8 @@ impl Sink for CsvSink {
 
     fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
         match update {
-            Update::Transition(t) => render(&Row::transition(t, &self.clock), false, out),
-            Update::Irregular(i) => render(&Row::irregular(i, &self.clock), false, out),
+            Update::Transition(t) => self.rows.render(&Row::transition(t, &self.clock), out),
+            Update::Irregular(i) => self.rows.render(&Row::irregular(i, &self.clock), out),
             Update::Lost { at, .. } => {
                 let row = Row {
                     ts: self.clock.at(*at),
@@ -47,7 +90,7 @@ impl Sink for CsvSink {
                     event: "lost",
                     ..Row::default()
                 };
-                render(&row, false, out)
+                self.rows.render(&row, out)
             }
             Update::Forgotten(_) => Ok(()),
             Update::Clock { at, wall_ns } => {

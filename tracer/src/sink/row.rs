@@ -1,11 +1,11 @@
 //! One update as fields: the contract of `--format ndjson` and `--format csv`.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, io::Write as _, net::IpAddr};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::Error as _};
 
-use crate::engine::{Endpoint, IpVersion, Irregularity, Mono, Role, TcpState, Transition};
+use crate::engine::{Endpoint, IpVersion, Irregularity, Mono, Transition};
 
 /// Times of day from kernel time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +30,7 @@ impl WallClock {
 #[derive(Debug, Default, Serialize)]
 pub struct Row<'a> {
     /// RFC 3339, to the nanosecond.
+    #[serde(serialize_with = "timestamp")]
     pub ts: Option<Timestamp>,
     /// `CLOCK_MONOTONIC`, ns.
     pub mono_ns: u64,
@@ -131,11 +132,27 @@ impl<'a> Row<'a> {
     }
 }
 
+/// As jiff does it, but without an allocation in serializers that have no text formatting of their
+/// own (CSV).
+#[expect(
+    clippy::ref_option,
+    reason = "serde's signature: a reference to the field"
+)]
+fn timestamp<S: Serializer>(ts: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    let Some(ts) = ts else {
+        return to.serialize_none();
+    };
+    let mut text = [0; 40];
+    let mut rest = &mut text[..];
+    write!(rest, "{ts}").map_err(S::Error::custom)?;
+    let length = 40 - rest.len();
+    let text = str::from_utf8(&text[..length]).map_err(S::Error::custom)?;
+    to.serialize_some(text)
+}
+
 /// An unset local address is an address only on a listener: every address.
 pub fn local_address(t: &Transition) -> Option<IpAddr> {
-    let listens =
-        t.role == Role::Unknown && (t.from == TcpState::Listen || t.to == TcpState::Listen);
-    if listens && tracer_common::address::is_unspecified(&t.tuple.local.address) {
+    if t.is_listener() && tracer_common::address::is_unspecified(&t.tuple.local.address) {
         return Some(match t.tuple.version() {
             IpVersion::V4 => IpAddr::from([0; 4]),
             IpVersion::V6 => IpAddr::from([0; 16]),

@@ -102,7 +102,13 @@ impl Ledger {
         ending: Ending,
         facts: &Facts,
     ) {
-        let Facts { connect, accepted, first_close, noticed, second_close } = *facts;
+        let Facts {
+            connect,
+            accepted,
+            first_close,
+            noticed,
+            second_close,
+        } = *facts;
         let mut active = vec![
             step("CLOSE", "SYN_SENT", connect.before, connect.after),
             step("SYN_SENT", "ESTABLISHED", connect.before, connect.after),
@@ -118,18 +124,33 @@ impl Ledger {
         match ending {
             Ending::ClientFirst | Ending::ServerFirst => {
                 first.extend([
-                    step("ESTABLISHED", "FIN_WAIT1", first_close.before, first_close.after),
+                    step(
+                        "ESTABLISHED",
+                        "FIN_WAIT1",
+                        first_close.before,
+                        first_close.after,
+                    ),
                     step("FIN_WAIT1", "FIN_WAIT2", first_close.before, OPEN),
                     step("FIN_WAIT2", "CLOSE", first_close.before, OPEN),
                 ]);
                 second.extend([
                     step("ESTABLISHED", "CLOSE_WAIT", first_close.before, noticed),
-                    step("CLOSE_WAIT", "LAST_ACK", second_close.before, second_close.after),
+                    step(
+                        "CLOSE_WAIT",
+                        "LAST_ACK",
+                        second_close.before,
+                        second_close.after,
+                    ),
                     step("LAST_ACK", "CLOSE", second_close.before, OPEN),
                 ]);
             }
             Ending::ClientResets | Ending::ServerResets => {
-                first.push(step("ESTABLISHED", "CLOSE", first_close.before, first_close.after));
+                first.push(step(
+                    "ESTABLISHED",
+                    "CLOSE",
+                    first_close.before,
+                    first_close.after,
+                ));
                 second.push(step("ESTABLISHED", "CLOSE", first_close.before, noticed));
             }
         }
@@ -138,7 +159,13 @@ impl Ledger {
     }
 
     /// Notes a `connect` to a port where nobody listens.
-    pub(crate) fn refused(&mut self, netns: u32, client: SocketAddr, server: SocketAddr, connect: Span) {
+    pub(crate) fn refused(
+        &mut self,
+        netns: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        connect: Span,
+    ) {
         let steps = vec![
             step("CLOSE", "SYN_SENT", connect.before, connect.after),
             step("SYN_SENT", "CLOSE", connect.before, connect.after),
@@ -157,12 +184,23 @@ impl Ledger {
 
     fn note(&mut self, side: Side, netns: u32, key: Key, steps: Vec<Step>) {
         let pid = std::process::id();
-        self.ends.push(End { side, netns, key, steps, pid });
+        self.ends.push(End {
+            side,
+            netns,
+            key,
+            steps,
+            pid,
+        });
     }
 }
 
 fn step(from: &'static str, to: &'static str, earliest: u64, latest: u64) -> Step {
-    Step { from, to, earliest, latest }
+    Step {
+        from,
+        to,
+        earliest,
+        latest,
+    }
 }
 
 fn key(local: SocketAddr, remote: Option<SocketAddr>) -> Key {

@@ -91,6 +91,9 @@ fn loopback_up() {
     rustix::net::send(&socket, &message, SendFlags::empty()).unwrap();
     let mut answer = [0; 256];
     let (_, length) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()).unwrap();
-    let error = answer[16..length].first_chunk().copied().map(i32::from_ne_bytes);
+    let error = answer[16..length]
+        .first_chunk()
+        .copied()
+        .map(i32::from_ne_bytes);
     assert_eq!(error, Some(0), "rtnetlink: lo does not come up");
 }

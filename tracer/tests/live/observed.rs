@@ -57,7 +57,11 @@ impl Finished {
                 }
                 let text = String::from_utf8_lossy(line);
                 let dwell = text.split("\"dwell_us\":").nth(1).unwrap_or_default();
-                let decimals = dwell.trim_start().split([',', '}']).next().and_then(|n| n.split_once('.'));
+                let decimals = dwell
+                    .trim_start()
+                    .split([',', '}'])
+                    .next()
+                    .and_then(|n| n.split_once('.'));
                 assert!(decimals.is_none_or(|(_, d)| d.len() <= 3), "{text}");
             }
         }
@@ -66,17 +70,23 @@ impl Finished {
     /// The account, whose identity is checked.
     pub(crate) fn completeness(&self) -> Completeness {
         let text = self.diagnostics();
-        let mut lines = text.lines().filter_map(|l| l.strip_prefix("completeness: "));
-        let line = lines.next().unwrap_or_else(|| panic!("no completeness line:\n{text}"));
+        let mut lines = text.lines().filter_map(|l| {
+            let line = l.strip_prefix("tcpdwell: ").unwrap_or(l);
+            line.strip_prefix("completeness: ")
+        });
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no completeness line:\n{text}"));
         assert_eq!(lines.next(), None, "one completeness line");
         let field = |name: &str| {
-            line.split([' ', '(', ')'])
+            line.split([' ', '(', ')', ';'])
                 .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
                 .unwrap_or_else(|| panic!("no {name} in {line}"))
         };
         let number = |name: &str| -> u64 {
             let text = field(name);
-            text.parse().unwrap_or_else(|_| panic!("{name} is {text} in {line}"))
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is {text} in {line}"))
         };
         let recursion = (field("recursion") != "unknown").then(|| number("recursion"));
         let c = Completeness {

@@ -8,9 +8,29 @@ use crate::ledger::Key;
 
 /// The keys that every transition has, `null` or not (design.md 4.2).
 pub(crate) const KEYS: [&str; 23] = [
-    "ts", "mono_ns", "event", "conn", "cookie", "pid", "comm", "owner_source", "uid", "netns",
-    "cgroup", "role", "family", "laddr", "lport", "raddr", "rport", "from", "to", "dwell_us",
-    "closed_first", "end_reason", "exact",
+    "ts",
+    "mono_ns",
+    "event",
+    "conn",
+    "cookie",
+    "pid",
+    "comm",
+    "owner_source",
+    "uid",
+    "netns",
+    "cgroup",
+    "role",
+    "family",
+    "laddr",
+    "lport",
+    "raddr",
+    "rport",
+    "from",
+    "to",
+    "dwell_us",
+    "closed_first",
+    "end_reason",
+    "exact",
 ];
 
 /// A transition, as it was printed.

@@ -55,22 +55,27 @@ impl Tool {
 
     /// Starts it.
     pub(crate) fn started(command: &mut Command) -> Self {
+        Self::started_onto(command, Stdio::piped())
+    }
+
+    /// Starts it with another stdout.
+    pub(crate) fn started_onto(command: &mut Command, stdout: Stdio) -> Self {
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped());
         let mut child = spawn::spawn(command).unwrap();
         let attached = Arc::new(AtomicBool::new(false));
         let stdout = Arc::new(Mutex::new(Vec::new()));
         let stderr = Arc::new(Mutex::new(Vec::new()));
-        let readers = vec![
-            read_all(child.stdout.take().unwrap(), Arc::clone(&stdout)),
-            read_diagnostics(
-                child.stderr.take().unwrap(),
-                Arc::clone(&stderr),
-                Arc::clone(&attached),
-            ),
-        ];
+        let mut readers = vec![read_diagnostics(
+            child.stderr.take().unwrap(),
+            Arc::clone(&stderr),
+            Arc::clone(&attached),
+        )];
+        if let Some(pipe) = child.stdout.take() {
+            readers.push(read_all(pipe, Arc::clone(&stdout)));
+        }
         Self {
             child,
             attached,
@@ -91,19 +96,6 @@ impl Tool {
             "the tool did not attach:\n{}",
             self.stderr.lock().unwrap().escape_ascii()
         );
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits until `enough` says so of the bytes on stdout, or until patience ends: what is missing
-    /// then is for the test to say.
-    pub(crate) fn wait_stdout(&self, mut enough: impl FnMut(&[u8]) -> bool) {
-        clock::until(PATIENCE, || {
-            enough(&self.stdout.lock().unwrap()).then_some(())
-        });
     }
 
     /// Waits until nothing more has come for a while.

@@ -18,17 +18,19 @@ pub(super) struct Kernel {
     pub(super) modules: Option<PathBuf>,
 }
 
-/// Finds `name` (a path, `pkg:NAME`, or a series such as 6.1) in the cache or fetches it.
-pub(super) fn find(name: &str) -> Result<Kernel> {
+/// Finds `name` (a path, `pkg:NAME`, or a series such as 6.1) in the cache or fetches it. None: no release of
+/// Debian has a kernel of that series, which happens to any but the long-term ones.
+pub(super) fn find(name: &str) -> Result<Option<Kernel>> {
     let path = Path::new(name);
     if path.is_file() {
-        return Ok(Kernel {
-            image: path.to_path_buf(),
+        let image = path.to_path_buf();
+        return Ok(Some(Kernel {
+            image,
             modules: None,
-        });
+        }));
     }
     if path.is_dir() {
-        return unpacked(path);
+        return unpacked(path).map(Some);
     }
     let cache = paths::cache("vm")?;
     let package = name.strip_prefix("pkg:");
@@ -39,16 +41,18 @@ pub(super) fn find(name: &str) -> Result<Kernel> {
         let suites = Suites::open(&cache)?;
         let package = match package {
             Some(package) => package.to_owned(),
-            None => newest(&suites.packages(&format!("linux-image-{name}"))?, name).with_context(|| {
-                format!("Debian has no cloud kernel {name} now; give another series, pkg:NAME or the path of a vmlinuz")
-            })?,
+            None => match newest(&suites.packages(&format!("linux-image-{name}"))?, name) {
+                Some(package) => package,
+                None if suites.complete() => return Ok(None),
+                None => bail!("no kernel {name} in the package lists that could be fetched"),
+            },
         };
         eprintln!("xtask: kernel {name} is {package}");
         fetch(&suites, &package, &dir)?;
         std::fs::write(&complete, package)
             .with_context(|| format!("write {}", complete.display()))?;
     }
-    unpacked(&dir)
+    unpacked(&dir).map(Some)
 }
 
 fn unpacked(dir: &Path) -> Result<Kernel> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::initramfs::{Copy, Payload};
@@ -149,7 +149,15 @@ pub(crate) fn execute(args: &VmArgs) -> Result<ExitCode> {
 }
 
 fn boot(args: &VmArgs, kernel: &str, several: bool, payload: &Payload) -> Result<Outcome> {
-    let kernel_files = kernel::find(kernel)?;
+    let Some(kernel_files) = kernel::find(kernel)? else {
+        // The matrix outlives a series; somebody who asks for one wants to know.
+        if args.all {
+            return Ok(Outcome::Unavailable);
+        }
+        bail!(
+            "Debian has no cloud kernel {kernel} now: give another series, pkg:NAME or the path of a vmlinuz"
+        );
+    };
     let scratch = tempfile::tempdir().context("create a scratch folder")?;
     let modules = match &kernel_files.modules {
         Some(tree) => modules::load(tree, &MODULES, &args.modules)?,
@@ -202,6 +210,13 @@ fn exit_code(rows: &[Row<'_>]) -> ExitCode {
         .iter()
         .map(|row| row.outcome.as_ref().map_or(1, Outcome::code));
     let worst = codes.max().unwrap_or(0);
+    // A run that booted nothing has shown nothing.
+    if rows
+        .iter()
+        .all(|row| row.outcome == Some(Outcome::Unavailable))
+    {
+        return ExitCode::FAILURE;
+    }
     ExitCode::from(if rows.len() == 1 { worst } else { worst.min(1) })
 }
 
@@ -221,6 +236,7 @@ mod tests {
             row("6.1", Some(Outcome::Exited(101))),
             row("6.12", Some(Outcome::TimedOut)),
             row("7.2", None),
+            row("7.3", Some(Outcome::Unavailable)),
         ];
         assert_eq!(
             table(&rows),
@@ -230,10 +246,16 @@ KERNEL       RESULT                    SECONDS
 6.1          failed (status 101)           9.0
 6.12         timed out                     9.0
 7.2          not booted                    9.0
+7.3          skipped: not in Debian        9.0
 "
         );
         assert_eq!(exit_code(&rows), ExitCode::from(1));
         assert_eq!(exit_code(&rows[..1]), ExitCode::SUCCESS);
+        let [rest @ .., skipped] = rows.as_slice() else {
+            panic!("no rows")
+        };
+        assert_eq!(exit_code(std::slice::from_ref(skipped)), ExitCode::FAILURE);
+        assert_eq!(exit_code(rest), ExitCode::from(1));
         assert_eq!(exit_code(&rows[1..2]), ExitCode::from(101));
     }
 }

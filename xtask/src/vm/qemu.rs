@@ -31,6 +31,8 @@ pub(super) enum Outcome {
     TimedOut,
     /// The guest went away without a status: a panic, or QEMU failed.
     Died,
+    /// Not booted, because there is no such kernel to be had now.
+    Unavailable,
 }
 
 impl Outcome {
@@ -40,6 +42,7 @@ impl Outcome {
             Self::Exited(code) => *code,
             Self::TimedOut => 124,
             Self::Died => 125,
+            Self::Unavailable => 0,
         }
     }
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Outcome {
             Self::Exited(code) => write!(f, "failed (status {code})"),
             Self::TimedOut => f.write_str("timed out"),
             Self::Died => f.write_str("died without a status"),
+            Self::Unavailable => f.write_str("skipped: not in Debian"),
         }
     }
 }
@@ -122,7 +126,7 @@ impl Boot<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let skip = match (self.verbose, outcome) {
             (true, _) => 0,
-            (false, Outcome::Exited(_)) => return,
+            (false, Outcome::Exited(_) | Outcome::Unavailable) => return,
             (false, _) => text.lines().count().saturating_sub(CONSOLE_LINES),
         };
         for line in text.lines().skip(skip) {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -20,27 +21,37 @@ const MAIN: [&str; 6] = [
 ];
 const SECURITY: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 
+const DAY: Duration = Duration::from_hours(24);
+
 pub(super) struct Suites {
     configuration: PathBuf,
+    /// Empty; its age is that of the last complete update.
+    fetched: PathBuf,
 }
 
 impl Suites {
-    /// The lists in `cache`, fetched when they are not there yet.
+    /// The lists in `cache`, fetched when there are none of today: files of replaced versions leave the mirrors.
     pub(super) fn open(cache: &Path) -> Result<Self> {
         let dir = cache.join("apt");
-        let configuration = dir.join("apt.conf");
-        let suites = Self { configuration };
-        let fetched = dir.join("fetched");
-        if !fetched.is_file() {
+        let suites = Self {
+            configuration: dir.join("apt.conf"),
+            fetched: dir.join("fetched"),
+        };
+        if !is_younger_than(&suites.fetched, DAY) {
             suites.prepare(&dir)?;
             eprintln!("xtask: fetching package lists for other kernels");
             // A release that its mirror dropped fails the update; the lists of the others are there all the same.
             match process::run(suites.apt("apt-get").args(["update", "-qq"])) {
-                Ok(()) => write(&fetched, "")?,
+                Ok(()) => write(&suites.fetched, "")?,
                 Err(error) => eprintln!("xtask: {error:#}; going on with the lists that came"),
             }
         }
         Ok(suites)
+    }
+
+    /// Whether every list came.
+    pub(super) fn complete(&self) -> bool {
+        is_younger_than(&self.fetched, DAY)
     }
 
     fn prepare(&self, dir: &Path) -> Result<()> {
@@ -122,6 +133,12 @@ fn configuration(dir: &Path, list: &Path) -> String {
          Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";\n",
         list.display()
     )
+}
+
+fn is_younger_than(file: &Path, age: Duration) -> bool {
+    let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    // A time in the future is an age of nothing.
+    modified.is_ok_and(|time| time.elapsed().unwrap_or_default() < age)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -1,0 +1,93 @@
+//! What tcpdwell costs, beside what its rivals cost: `cargo xtask bench`.
+//!
+//! Everything is measured in one run, in interleaved rounds, and told as medians, because figures of
+//! different runs on a shared machine can't be compared.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark reads the clock and prints; its numbers are small"
+)]
+
+mod kernel;
+mod load;
+mod memory;
+mod report;
+mod storm;
+mod synthetic;
+mod tool;
+mod user;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Parser;
+
+use report::{Machine, Report};
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Fewer and shorter rounds: to see that it works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Write the results to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only what needs no kernel.
+    #[arg(long)]
+    user_only: bool,
+    /// In a process of its own: the memory of so many connections.
+    #[arg(long, hide = true)]
+    memory: Option<usize>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    rounds: usize,
+    kernel_load: Duration,
+    storm: Duration,
+    records: usize,
+}
+
+const FULL: Effort = Effort {
+    rounds: 5,
+    kernel_load: Duration::from_secs(1),
+    storm: Duration::from_secs(3),
+    records: 1_000_000,
+};
+
+const QUICK: Effort = Effort {
+    rounds: 2,
+    kernel_load: Duration::from_millis(400),
+    storm: Duration::from_secs(1),
+    records: 200_000,
+};
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    if let Some(connections) = args.memory {
+        memory::measure_this_process(connections)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let effort = if args.quick { QUICK } else { FULL };
+    let mut report = Report::new(Machine::look()?, args.quick);
+    report.user = user::measure(&effort)?;
+    report.memory = memory::measure()?;
+    if !args.user_only {
+        load::enter_own_namespace()?;
+        report.kernel = kernel::measure(&effort)?;
+        report.storm = storm::measure(&effort)?;
+    }
+    report.machine.load_after = report::load_average()?;
+    print!("{}", report.table());
+    if let Some(path) = &args.json {
+        report.write_json(path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

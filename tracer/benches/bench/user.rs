@@ -1,0 +1,166 @@
+//! User space on one core: from the ring buffer's bytes to the engine, and on to each sink.
+
+use std::{hint::black_box, time::Instant};
+
+use anyhow::{Result, anyhow};
+use bytes::BytesMut;
+use serde::Serialize;
+use tracer::{
+    decode,
+    engine::{Engine, Event, EventBody, Limits, Mono, Update},
+    filter::{Filter, Gate},
+    sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
+};
+
+use crate::{
+    Effort,
+    report::Spread,
+    synthetic::{RECORD, Synthetic, processes},
+};
+
+/// As in `source::live`.
+const BATCH: usize = 32_768;
+/// As in `pipeline`.
+const UPDATES: usize = 1024;
+/// As in `sink::Output`.
+const CHUNK: usize = 64 * 1024;
+
+const REPEATS: usize = 5;
+
+/// One stage, everything before it included.
+#[derive(Debug, Serialize)]
+pub struct Stage {
+    pub stage: &'static str,
+    /// Connections open at once.
+    pub open: usize,
+    pub events: usize,
+    pub ns_per_event: Spread,
+    /// Of the best repeat.
+    pub events_per_second: f64,
+}
+
+pub fn measure(effort: &Effort) -> Result<Vec<Stage>> {
+    let mut stages = Vec::new();
+    for open in [1000, 100_000] {
+        let records = Synthetic::new(open).records(effort.records);
+        stages.push(stage("decode + engine", open, &records, || {
+            chain(&records, None)
+        })?);
+        if open > 1000 {
+            continue;
+        }
+        stages.push(stage("decode", open, &records, || decode_only(&records))?);
+        stages.push(stage("decode + engine + gate + ndjson", open, &records, || {
+            chain(&records, Some(Box::new(JsonSink::default())))
+        })?);
+        stages.push(stage("decode + engine + gate + csv", open, &records, || {
+            chain(&records, Some(Box::new(CsvSink::default())))
+        })?);
+        stages.push(stage("decode + engine + gate + lines", open, &records, || {
+            let options = LineOptions::default();
+            chain(&records, Some(Box::new(LinesSink::new(options))))
+        })?);
+    }
+    Ok(stages)
+}
+
+fn stage(
+    stage: &'static str,
+    open: usize,
+    records: &[u8],
+    run: impl Fn() -> Result<()>,
+) -> Result<Stage> {
+    let events = records.len() / RECORD;
+    let mut ns = Vec::new();
+    for _ in 0..REPEATS {
+        let start = Instant::now();
+        run()?;
+        ns.push(start.elapsed().as_nanos() as f64 / events as f64);
+    }
+    let ns_per_event = Spread::of(ns);
+    Ok(Stage {
+        stage,
+        open,
+        events,
+        events_per_second: 1e9 / ns_per_event.min,
+        ns_per_event,
+    })
+}
+
+fn event(record: &[u8]) -> Result<Event> {
+    decode::event(record).map_err(|error| anyhow!("decoding: {error:?}"))
+}
+
+fn decode_only(records: &[u8]) -> Result<()> {
+    for record in records.chunks_exact(RECORD) {
+        black_box(event(record)?);
+    }
+    Ok(())
+}
+
+/// What source and pipeline do with a full ring buffer, less the waiting and the writing.
+fn chain(records: &[u8], mut sink: Option<Box<dyn Sink>>) -> Result<()> {
+    let mut engine = Engine::new(Limits::default());
+    let mut gate = Gate::new(Filter::default());
+    let mut out = BytesMut::with_capacity(2 * CHUNK);
+    let (mut events, mut updates) = (Vec::with_capacity(BATCH + 1), Vec::new());
+    let wall_ns = 1_770_000_000_000_000_000;
+    events.push(Event {
+        at: Mono(0),
+        body: EventBody::Clock { wall_ns },
+    });
+    for process in processes() {
+        events.push(event(&process)?);
+    }
+    if let Some(sink) = &mut sink {
+        sink.start(&Start::default(), &mut out)?;
+    }
+    for batch in records.chunks(BATCH * RECORD) {
+        for record in batch.chunks_exact(RECORD) {
+            events.push(event(record)?);
+        }
+        let at = events.last().map_or(Mono(0), |event| event.at);
+        let body = EventBody::Watermark;
+        events.push(Event { at, body });
+        for event in events.drain(..) {
+            engine.handle_event(&event, &mut updates);
+            if updates.len() >= UPDATES {
+                show(&mut updates, &mut gate, sink.as_deref_mut(), &mut out)?;
+            }
+        }
+        show(&mut updates, &mut gate, sink.as_deref_mut(), &mut out)?;
+    }
+    let ledger = engine.ledger();
+    anyhow::ensure!(
+        ledger.irregular == 0 && ledger.delivered as usize == records.len() / RECORD,
+        "the synthetic load is not what it should be: {ledger:?}"
+    );
+    Ok(())
+}
+
+fn show(
+    updates: &mut Vec<Update>,
+    gate: &mut Gate,
+    sink: Option<&mut (dyn Sink + 'static)>,
+    out: &mut BytesMut,
+) -> Result<()> {
+    let Some(sink) = sink else {
+        black_box(&updates[..]);
+        updates.clear();
+        return Ok(());
+    };
+    for update in updates.drain(..) {
+        if let Update::Transition(transition) = &update {
+            for transition in gate.pass(transition).into_iter().flatten() {
+                sink.update(&Update::Transition(transition), out)?;
+            }
+        } else {
+            sink.update(&update, out)?;
+        }
+        if out.len() >= CHUNK {
+            black_box(&out[..]);
+            out.clear();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! In steady state an event allocates nothing, from the ring buffer's bytes to the sink's.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use bytes::BytesMut;
+use tracer::{
+    decode,
+    engine::{Engine, Event, EventBody, Limits, Mono, Update},
+    filter::{Filter, Gate},
+    sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
+};
+
+#[expect(
+    dead_code,
+    clippy::cast_possible_truncation,
+    reason = "the benchmark uses all of it; its numbers are small"
+)]
+#[path = "../benches/bench/synthetic.rs"]
+mod synthetic;
+use synthetic::{RECORD, Synthetic};
+
+/// Counts this thread's allocations: the test harness has threads of its own.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator can't be counted without being one"
+)]
+// SAFETY: everything is handed to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is ending has no counter any more, and is not ours.
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What the pipeline does with events, less the waiting and the writing.
+struct Chain {
+    engine: Engine,
+    gate: Gate,
+    sink: Box<dyn Sink>,
+    events: Vec<Event>,
+    updates: Vec<Update>,
+    out: BytesMut,
+    rendered: usize,
+}
+
+impl Chain {
+    fn new(mut sink: Box<dyn Sink>) -> Self {
+        let mut out = BytesMut::with_capacity(1 << 20);
+        sink.start(&Start::default(), &mut out).unwrap();
+        let mut chain = Self {
+            engine: Engine::new(Limits::default()),
+            gate: Gate::new(Filter::default()),
+            sink,
+            events: Vec::with_capacity(2048),
+            updates: Vec::with_capacity(8192),
+            out,
+            rendered: 0,
+        };
+        let wall_ns = 1_770_000_000_000_000_000;
+        chain.take(EventBody::Clock { wall_ns });
+        for record in synthetic::processes() {
+            chain.feed(&record, record.len());
+        }
+        chain
+    }
+
+    fn take(&mut self, body: EventBody) {
+        let at = Mono(1);
+        self.events.push(Event { at, body });
+        self.process();
+    }
+
+    fn feed(&mut self, records: &[u8], size: usize) {
+        for batch in records.chunks(1024 * size) {
+            for record in batch.chunks(size) {
+                self.events.push(decode::event(record).unwrap());
+            }
+            let at = self.events.last().map_or(Mono(0), |event| event.at);
+            let body = EventBody::Watermark;
+            self.events.push(Event { at, body });
+            self.process();
+        }
+    }
+
+    fn process(&mut self) {
+        for event in self.events.drain(..) {
+            self.engine.handle_event(&event, &mut self.updates);
+        }
+        for update in self.updates.drain(..) {
+            if let Update::Transition(transition) = &update {
+                for passed in self.gate.pass(transition).into_iter().flatten() {
+                    let update = Update::Transition(passed);
+                    self.sink.update(&update, &mut self.out).unwrap();
+                }
+            } else {
+                self.sink.update(&update, &mut self.out).unwrap();
+            }
+        }
+        self.rendered += self.out.len();
+        self.out.clear();
+    }
+}
+
+/// Allocations for 10,000 events and for 20,000, after the tables have grown.
+fn steady_state(sink: Box<dyn Sink>) -> (u64, u64) {
+    let mut synthetic = Synthetic::new(500);
+    let warm_up = synthetic.records(100_000);
+    let (some, more) = (synthetic.records(10_000), synthetic.records(20_000));
+    let mut chain = Chain::new(sink);
+    chain.feed(&warm_up, RECORD);
+    let start = allocations();
+    chain.feed(&some, RECORD);
+    let middle = allocations();
+    chain.feed(&more, RECORD);
+    let end = allocations();
+    assert!(chain.rendered > 130_000 * 50, "everything was rendered");
+    assert_eq!(chain.engine.ledger().irregular, 0);
+    assert_eq!(chain.engine.ledger().unknown_starts, 0);
+    (middle - start, end - middle)
+}
+
+#[test]
+fn ndjson_allocates_nothing_per_event() {
+    assert_eq!(steady_state(Box::new(JsonSink::default())), (0, 0));
+}
+
+#[test]
+fn csv_allocates_nothing_per_event() {
+    assert_eq!(steady_state(Box::new(CsvSink::default())), (0, 0));
+}
+
+#[test]
+fn lines_allocate_nothing_per_event() {
+    let plain = LineOptions::default();
+    assert_eq!(steady_state(Box::new(LinesSink::new(plain))), (0, 0));
+    let all = LineOptions {
+        relative: true,
+        wall: true,
+        wide: true,
+    };
+    assert_eq!(steady_state(Box::new(LinesSink::new(all))), (0, 0));
+}
+
+/// The counter counts: a test that can't fail shows nothing.
+#[test]
+fn an_allocation_is_counted() {
+    let before = allocations();
+    let some = std::hint::black_box(vec![1_u8; 100]);
+    assert_eq!(allocations() - before, 1);
+    drop(some);
+}

@@ -1,0 +1,78 @@
+//! Another process: the test binary once more, told by the environment what to do.
+
+use std::{
+    env, fs,
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    process::{Child, Command, Stdio},
+};
+
+use crate::spawn;
+
+const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
+const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
+const COMM: &str = "TCPDWELL_LIVE_CHILD_COMM";
+const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
+
+/// The binary and the arguments that lead to [`child_process`].
+pub(crate) fn command_line() -> Vec<std::ffi::OsString> {
+    let me = env::current_exe().unwrap().into_os_string();
+    let args = ["--exact", "child::child_process", "--nocapture"];
+    let args = args.into_iter().map(Into::into);
+    std::iter::once(me).chain(args).collect()
+}
+
+/// A process called `comm`, in the network namespace of the calling thread, that connects to
+/// `address` and closes first, `count` times, as soon as its stdin is closed.
+pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .env(ADDRESS, address.to_string())
+        .env(COUNT, count.to_string())
+        .env(COMM, std::ffi::OsStr::from_bytes(comm))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    spawn::spawn(&mut command).unwrap()
+}
+
+/// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
+/// code.
+pub(crate) fn exits<'a>(command: &'a mut Command, code: u8) -> &'a mut Command {
+    command.env(EXIT, code.to_string())
+}
+
+/// Serves `count` connections that the peer closes first.
+pub(crate) fn serve(listener: &TcpListener, count: usize) {
+    for _ in 0..count {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        spawn::close(stream);
+    }
+}
+
+/// Not a test: what the processes above do.
+#[test]
+fn child_process() {
+    if let Ok(code) = env::var(EXIT) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut served, _) = listener.accept().unwrap();
+        drop(client);
+        assert_eq!(served.read(&mut [0]).unwrap(), 0);
+        drop((served, listener));
+        std::process::exit(code.parse().unwrap());
+    }
+    let Ok(address) = env::var(ADDRESS) else {
+        return;
+    };
+    let comm = env::var_os(COMM).unwrap().into_vec();
+    fs::write("/proc/self/comm", comm).unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    for _ in 0..env::var(COUNT).unwrap().parse().unwrap() {
+        drop(TcpStream::connect(address).unwrap());
+    }
+}

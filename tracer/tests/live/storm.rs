@@ -1,0 +1,63 @@
+//! Short connections, as fast as it goes, each with its line in the ledger.
+
+use std::{
+    io::Read,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+use crate::{
+    clock::{mono_ns, timed},
+    ledger::{Ending, Facts, Ledger},
+    netns::Netns,
+    spawn,
+    workload::{Lane, listen},
+};
+
+/// A namespace in which two threads make `count` connections each.
+pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
+    Netns::new(move |netns| {
+        let mut ledger = Ledger::default();
+        thread::scope(|scope| {
+            let threads = [0, 1].map(|i| scope.spawn(move || one_thread(netns, lane, i, count)));
+            for thread in threads {
+                ledger.absorb(thread.join().unwrap());
+            }
+        });
+        ledger
+    })
+}
+
+/// Both ends in one thread: nothing waits for a scheduler.
+fn one_thread(netns: u32, lane: Lane, thread: usize, count: usize) -> Ledger {
+    let mut ledger = Ledger::default();
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), lane.port(thread));
+    let (listener, opened) = listen(any);
+    for i in 0..count {
+        // Many addresses, so that ports in TIME_WAIT are not looked for in vain.
+        let server = SocketAddr::new(lane.address(u8::try_from(i % 200 + 1).unwrap()), any.port());
+        one(netns, server, &listener, &mut ledger);
+    }
+    let ((), closed) = timed(|| spawn::close(listener));
+    ledger.listener(netns, any, opened, closed);
+    ledger
+}
+
+fn one(netns: u32, server: SocketAddr, listener: &TcpListener, ledger: &mut Ledger) {
+    let (client, connect) = timed(|| TcpStream::connect(server).unwrap());
+    let (mut accepted, peer) = listener.accept().unwrap();
+    let accepted_at = mono_ns();
+    assert_eq!(peer.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let ((), first_close) = timed(|| spawn::close(client));
+    assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+    let noticed = mono_ns();
+    let ((), second_close) = timed(|| spawn::close(accepted));
+    let facts = Facts {
+        connect,
+        accepted: accepted_at,
+        first_close,
+        noticed,
+        second_close,
+    };
+    ledger.connection(netns, peer, server, Ending::ClientFirst, &facts);
+}

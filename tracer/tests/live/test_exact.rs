@@ -1,0 +1,113 @@
+//! The heart: thousands of connections of every kind, and the rows are exactly what happened.
+
+use std::{fs, time::Duration};
+
+use crate::{
+    compare,
+    ledger::Ledger,
+    row::Row,
+    skip::{Noise, scaled, turn},
+    small::{Amount, namespace, of_lane, of_netns},
+    tool::{Tool, trace},
+    workload::Lane,
+};
+
+/// In each of three namespaces.
+fn amount() -> Amount {
+    Amount {
+        pairs: 24,
+        each: scaled(42).max(9),
+        longest_hold: Duration::from_millis(300),
+    }
+}
+
+/// Runs the work under the tool; its rows, and its account.
+fn run(source: &str, test: u8) -> (Ledger, Vec<u32>, crate::observed::Finished) {
+    let spaces = [0, 1, 2].map(|space| namespace(Lane { test, space }, amount()));
+    let inodes = spaces.iter().map(|n| n.inode).collect();
+    let tool = Tool::attached(&mut trace(["--format", "ndjson", "--state-source", source]));
+    let mut ledger = Ledger::default();
+    let running = spaces.map(crate::netns::Netns::start);
+    for space in running {
+        ledger.absorb(space.join().unwrap());
+    }
+    tool.settle();
+    (ledger, inodes, tool.interrupt())
+}
+
+/// What is true of the owner on every rung: this process, or nobody.
+fn check_owners(rows: &[&Row]) {
+    let comm = fs::read_to_string("/proc/self/comm").unwrap();
+    for row in rows {
+        assert_eq!(row.pid.is_some(), row.comm.is_some(), "{row:#?}");
+        if row.pid.is_some() {
+            assert_eq!(row.comm.as_deref(), Some(comm.trim_end()), "{row:#?}");
+            assert_eq!(row.uid, Some(0), "{row:#?}");
+        }
+    }
+}
+
+#[test]
+fn ledger_exact_tp_btf() {
+    let Some(_turn) = turn("ledger_exact_tp_btf", Noise::Little) else {
+        return;
+    };
+    let (ledger, inodes, finished) = run("tp_btf", 1);
+    finished.assert_success();
+    finished.assert_keys();
+    let completeness = finished.completeness();
+    let rows = finished.rows();
+    let rows = of_netns(&rows, &inodes);
+    eprintln!(
+        "tp_btf: {} ends, {} transitions, {} rows, {completeness:?}",
+        ledger.ends.len(),
+        ledger.transitions(),
+        rows.len()
+    );
+    assert_eq!(completeness.lost, 0, "{completeness:?}");
+    compare::exact(&ledger, &rows);
+    check_owners(&rows);
+    for row in &rows {
+        // Whoever connects or listens is known at once; whoever was accepted for, when it closes.
+        let known = row.role != "passive_open" || row.from == "LAST_ACK" || row.to == "LAST_ACK";
+        assert!(!known || row.pid.is_some(), "{row:#?}");
+    }
+}
+
+#[test]
+fn ledger_exact_tracepoint() {
+    let Some(_turn) = turn("ledger_exact_tracepoint", Noise::Little) else {
+        return;
+    };
+    let lane = Lane { test: 2, space: 0 };
+    let (ledger, _, finished) = run("tracepoint", lane.test);
+    finished.assert_success();
+    finished.assert_keys();
+    let completeness = finished.completeness();
+    let rows = finished.rows();
+    let rows = of_lane(&rows, lane);
+    eprintln!(
+        "tracepoint: {} ends, {} transitions, {} rows, {completeness:?}",
+        ledger.ends.len(),
+        ledger.transitions(),
+        rows.len()
+    );
+    let recursion = completeness
+        .recursion
+        .expect("the witness counts nested runs");
+    assert_eq!(
+        completeness.lost, recursion,
+        "only nested runs: {completeness:?}"
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row.netns.is_none() && row.cookie.is_none())
+    );
+    if recursion == 0 {
+        compare::exact(&ledger, &rows);
+    } else {
+        let verdict = compare::compare(&ledger, &rows);
+        assert!(verdict.missing <= recursion, "{verdict:?} {completeness:?}");
+    }
+    check_owners(&rows);
+}

@@ -1,0 +1,36 @@
+//! Two at once see the same.
+
+use crate::{
+    compare,
+    row::Row,
+    skip::{Noise, turn},
+    small::{SMALL, namespace, of_netns},
+    tool::{Tool, trace},
+    workload::Lane,
+};
+
+#[test]
+fn two_tools_at_once() {
+    let Some(_turn) = turn("two_tools_at_once", Noise::Little) else {
+        return;
+    };
+    let space = namespace(Lane { test: 5, space: 0 }, SMALL);
+    let inode = space.inode;
+    let netns = inode.to_string();
+    let tools =
+        [0, 1].map(|_| Tool::attached(&mut trace(["--format", "ndjson", "--netns", &netns])));
+    let ledger = space.run();
+    let seen = tools.map(|tool| {
+        tool.settle();
+        let finished = tool.interrupt();
+        finished.assert_success();
+        assert_eq!(finished.completeness().lost, 0);
+        let rows = finished.rows();
+        let rows = of_netns(&rows, &[inode]);
+        compare::exact(&ledger, &rows);
+        let mut identities: Vec<_> = rows.into_iter().map(Row::identity).collect();
+        identities.sort();
+        identities
+    });
+    assert_eq!(seen[0], seen[1]);
+}
