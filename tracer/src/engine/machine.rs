@@ -138,21 +138,14 @@ impl Engine {
             self.ledger.repeats += 1;
             return;
         }
-        let slot = match known {
+        let slot = known.filter(|slot| !self.replaced(at, *slot, change, updates));
+        match slot {
             Some(slot) => {
                 // The opening's line comes before any other of its connection, with what this
                 // event knows of the tuple.
                 self.complete(slot, change);
-                if self.replaced(at, slot, change, updates) {
-                    None
-                } else {
-                    Some(slot)
-                }
+                self.advance(at, slot, change, updates);
             }
-            None => None,
-        };
-        match slot {
-            Some(slot) => self.advance(at, slot, change, updates),
             None => self.first_sight(at, change, updates),
         }
         if change.to == TcpState::Close {
@@ -178,10 +171,10 @@ impl Engine {
         let Some(connection) = self.table.get_mut(slot) else {
             return;
         };
-        if !connection.tuple.is_complete() && !is_opening(change) {
+        if !connection.tuple.is_complete() {
             connection.tuple = merged(connection.tuple, change.tuple);
         }
-        if connection.cookie == 0 && !is_opening(change) {
+        if connection.cookie == 0 {
             connection.cookie = change.cookie;
         }
     }
@@ -200,9 +193,7 @@ impl Engine {
         };
         let another_cookie =
             change.cookie != 0 && connection.cookie != 0 && connection.cookie != change.cookie;
-        let another_tuple = connection.tuple.is_complete()
-            && change.tuple.is_complete()
-            && connection.tuple != change.tuple;
+        let another_tuple = connection.tuple.contradicts(&change.tuple);
         let replaced = is_opening(change) || another_cookie || another_tuple;
         if replaced {
             let irregularity = Irregularity {

@@ -52,6 +52,13 @@ impl Endpoint {
         Ipv6Addr::from_octets(self.address).to_canonical()
     }
 
+    /// Whether something that both know differs.
+    fn contradicts(&self, other: &Self) -> bool {
+        let known = |a: &Address| !address::is_unspecified(a);
+        (self.port != 0 && other.port != 0 && self.port != other.port)
+            || (known(&self.address) && known(&other.address) && self.address != other.address)
+    }
+
     const fn is_complete(&self) -> bool {
         self.port != 0 && !address::is_unspecified(&self.address)
     }
@@ -73,6 +80,12 @@ impl FourTuple {
     #[inline]
     pub const fn is_complete(&self) -> bool {
         self.local.is_complete() && self.remote.is_complete()
+    }
+
+    /// Whether the two can't be of the same connection: something that both know differs.
+    #[inline]
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.local.contradicts(&other.local) || self.remote.contradicts(&other.remote)
     }
 
     /// The IP version on the wire. A dual-stack listener counts as IPv6.
