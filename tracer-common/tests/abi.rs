@@ -1,5 +1,7 @@
 //! The bytes between kernel and tool, held fast: a change here is a change of the contract.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::mem::{offset_of, size_of};
 
 use tracer_common::{

@@ -1,5 +1,7 @@
 //! What can be typed, as a user meets it: refusals name the option and what is allowed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 fn tcpdwell(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! Who may use whom: the direction of dependencies, held fast.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
 //! The committed kernel object is the one that the sources make: noticed with no eBPF toolchain.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{fs, path::Path};
 
 use xtask::provenance::{OBJECT_PATH, Provenance, sha256, source_sha256};

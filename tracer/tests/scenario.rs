@@ -1,6 +1,8 @@
 //! The engine on sequences of events as data: `scenarios/*.toml`, each with the reason why it is
 //! there. What is compared is text, so that a difference reads as one.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
 use serde::Deserialize;

@@ -42,8 +42,8 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<ExitCode> {
     }
     if let Some(file) = &args.json {
         // The benchmark runs in its package's folder.
-        let file = std::path::absolute(file)
-            .with_context(|| format!("resolve {}", file.display()))?;
+        let file =
+            std::path::absolute(file).with_context(|| format!("resolve {}", file.display()))?;
         cargo.arg("--json").arg(file);
     }
     process::run(&mut cargo).map(|()| ExitCode::SUCCESS)

@@ -2,21 +2,27 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 /// Moves this process, before it has threads, into a network namespace of its own.
 ///
 /// Without timewait minisocks: they would outlive a round by a minute, take its ports, and make
 /// every round slower than the one before. The transitions of full sockets are the same.
 pub fn enter_own_namespace() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: are you root?")?;
+    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    unshare(own).context("making namespaces: are you root?")?;
+    mount_tracefs().context("mounting tracefs, which rivals need")?;
     let up = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .status()
@@ -24,6 +30,18 @@ pub fn enter_own_namespace() -> Result<()> {
     ensure!(up.success(), "'ip link set lo up' failed: {up}");
     let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
     fs::write(limit, "0").with_context(|| format!("writing '{limit}'"))
+}
+
+/// In our mount namespace, where the machine has none.
+fn mount_tracefs() -> nix::Result<()> {
+    let place = "/sys/kernel/tracing";
+    if Path::new(place).join("events").is_dir() {
+        return Ok(());
+    }
+    let none = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none)?;
+    mount(none, place, Some("tracefs"), MsFlags::empty(), none)
 }
 
 /// What a load did.
@@ -58,7 +76,7 @@ pub fn run(threads: u8, duration: Duration) -> Result<Load> {
 }
 
 fn connections(n: u8, until: Instant) -> std::io::Result<u64> {
-    let listener = TcpListener::bind(([127, 0, 0, n], 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, n), 0))?;
     let address = listener.local_addr()?;
     let mut made = 0;
     while Instant::now() < until {

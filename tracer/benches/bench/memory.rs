@@ -54,9 +54,8 @@ pub fn measure_this_process(connections: usize) -> Result<()> {
         engine.handle_event(event, &mut updates);
         updates.clear();
     };
-    let decoded = |record: &[u8]| {
-        decode::event(record).map_err(|error| anyhow!("decoding: {error:?}"))
-    };
+    let decoded =
+        |record: &[u8]| decode::event(record).map_err(|error| anyhow!("decoding: {error:?}"));
     for process in processes() {
         take(&decoded(&process)?);
     }

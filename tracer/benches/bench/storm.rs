@@ -92,7 +92,7 @@ fn one(tool: Tool, effort: &Effort, sum: &mut Sum) -> Result<()> {
     let load = load::run(THREADS, effort.storm)?;
     // What the storm left behind is rendered now.
     thread::sleep(Duration::from_millis(500));
-    sum.cpu += running.cpu_time()? - before;
+    sum.cpu += running.cpu_time()?.saturating_sub(before);
     if tool == Tool::Tcpstates {
         let programs = running.programs()?;
         sum.skipped += programs.iter().map(|p| p.skipped).sum::<u64>();

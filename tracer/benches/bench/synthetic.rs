@@ -149,10 +149,8 @@ fn encode(open: &Open, now: u64, out: &mut Vec<u8>) {
     let (client, from, to, pid) = LIFE[open.step];
     let unborn = from == LISTEN;
     let address = |low: u64| {
-        let mut address = [0; 16];
-        address[10..12].fill(0xff);
-        address[12..].copy_from_slice(&[10, 0, (low >> 8) as u8, low as u8]);
-        address
+        let bytes = [10, 0, (low >> 8) as u8, low as u8];
+        tracer_common::address::mapped(bytes)
     };
     let port = 10_000 + (open.number % 50_000) as u16;
     let remote = address(open.number / 50_000);
@@ -165,7 +163,8 @@ fn encode(open: &Open, now: u64, out: &mut Vec<u8>) {
     };
     let (saddr, daddr) = match (client, unborn) {
         (true, _) => (far, near),
-        (false, true) => (near, address(0)),
+        // Its peer is not set yet.
+        (false, true) => (near, tracer_common::address::mapped([0; 4])),
         (false, false) => (near, far),
     };
     out.extend([KIND_STATE_CHANGE, 0, from, to]);

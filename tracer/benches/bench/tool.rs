@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -32,7 +32,7 @@ pub enum Tool {
 /// A tool that watches.
 pub enum Running {
     Nothing,
-    Empty(EmptyProgram),
+    Empty { _attached: EmptyProgram },
     Process(Watching),
 }
 
@@ -56,7 +56,9 @@ impl Tool {
     pub fn start(self) -> Result<Running> {
         Ok(match self {
             Self::Nothing => Running::Nothing,
-            Self::Empty => Running::Empty(EmptyProgram::attach()?),
+            Self::Empty => Running::Empty {
+                _attached: EmptyProgram::attach()?,
+            },
             Self::Ours(arguments) => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_tcpdwell"));
                 command.args(["trace", "--format", "ndjson", "-o", "/dev/null"]);
@@ -83,7 +85,10 @@ impl Watching {
         // It does not say when it is attached: shortly after its program is there.
         let patience = Instant::now() + Duration::from_secs(20);
         while program_ids(&watching.pid_text())?.is_empty() {
-            ensure!(Instant::now() < patience, "tcpstates did not start");
+            if Instant::now() > patience {
+                let said = watching.end()?;
+                bail!("tcpstates did not start: {}", said.join("; "));
+            }
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(Duration::from_millis(300));
@@ -136,7 +141,7 @@ impl Running {
     pub fn programs(&self) -> Result<Vec<ProgramCost>> {
         let pid = match self {
             Self::Nothing => return Ok(Vec::new()),
-            Self::Empty(_) => "self".to_owned(),
+            Self::Empty { .. } => "self".to_owned(),
             Self::Process(watching) => watching.pid_text(),
         };
         let ids = program_ids(&pid)?;

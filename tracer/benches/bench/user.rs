@@ -30,7 +30,7 @@ const REPEATS: usize = 5;
 /// One stage, everything before it included.
 #[derive(Debug, Serialize)]
 pub struct Stage {
-    pub stage: &'static str,
+    pub name: &'static str,
     /// Connections open at once.
     pub open: usize,
     pub events: usize,
@@ -50,22 +50,33 @@ pub fn measure(effort: &Effort) -> Result<Vec<Stage>> {
             continue;
         }
         stages.push(stage("decode", open, &records, || decode_only(&records))?);
-        stages.push(stage("decode + engine + gate + ndjson", open, &records, || {
-            chain(&records, Some(Box::new(JsonSink::default())))
-        })?);
-        stages.push(stage("decode + engine + gate + csv", open, &records, || {
-            chain(&records, Some(Box::new(CsvSink::default())))
-        })?);
-        stages.push(stage("decode + engine + gate + lines", open, &records, || {
-            let options = LineOptions::default();
-            chain(&records, Some(Box::new(LinesSink::new(options))))
-        })?);
+        stages.push(stage(
+            "decode + engine + gate + ndjson",
+            open,
+            &records,
+            || chain(&records, Some(Box::new(JsonSink::default()))),
+        )?);
+        stages.push(stage(
+            "decode + engine + gate + csv",
+            open,
+            &records,
+            || chain(&records, Some(Box::new(CsvSink::default()))),
+        )?);
+        stages.push(stage(
+            "decode + engine + gate + lines",
+            open,
+            &records,
+            || {
+                let options = LineOptions::default();
+                chain(&records, Some(Box::new(LinesSink::new(options))))
+            },
+        )?);
     }
     Ok(stages)
 }
 
 fn stage(
-    stage: &'static str,
+    name: &'static str,
     open: usize,
     records: &[u8],
     run: impl Fn() -> Result<()>,
@@ -79,7 +90,7 @@ fn stage(
     }
     let ns_per_event = Spread::of(ns);
     Ok(Stage {
-        stage,
+        name,
         open,
         events,
         events_per_second: 1e9 / ns_per_event.min,

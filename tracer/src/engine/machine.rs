@@ -140,6 +140,10 @@ impl Engine {
         }
         let slot = known.filter(|slot| !self.replaced(at, *slot, change, updates));
         match slot {
+            Some(slot) if change.from == change.to => {
+                self.unchanged(at, slot, change, updates);
+            }
+            None if change.from == change.to => self.ledger.unchanged += 1,
             Some(slot) => {
                 // The opening's line comes before any other of its connection, with what this
                 // event knows of the tuple.
@@ -197,11 +201,8 @@ impl Engine {
         let replaced = is_opening(change) || another_cookie || another_tuple;
         if replaced {
             let irregularity = Irregularity {
-                at,
-                conn: connection.id,
-                believed: connection.state,
-                from: change.from,
                 replaced,
+                ..irregularity(connection, at, change)
             };
             self.tell_opening(slot, None, updates);
             self.ledger.irregular += 1;
@@ -209,6 +210,27 @@ impl Engine {
             self.table.remove(change.sock);
         }
         replaced
+    }
+
+    /// `close()` after `shutdown()` reports the state that the socket is in already
+    /// (`tcp_close_state`): no transition, but its owner is known now.
+    fn unchanged(&mut self, at: Mono, slot: Slot, change: &StateChange, updates: &mut Vec<Update>) {
+        self.ledger.unchanged += 1;
+        self.complete(slot, change);
+        self.tell_opening(slot, None, updates);
+        let owner = named_by(change, &self.processes);
+        let Some(connection) = self.table.get_mut(slot) else {
+            return;
+        };
+        if owner.source > connection.owner.source {
+            connection.owner = owner;
+        }
+        if connection.state != change.from {
+            self.ledger.irregular += 1;
+            updates.push(Update::Irregular(irregularity(connection, at, change)));
+            connection.state = change.to;
+            connection.since_known = false;
+        }
     }
 
     /// The next change of a connection that we follow.
@@ -221,13 +243,7 @@ impl Engine {
         let dwell = (regular && connection.since_known).then(|| at.since(connection.since));
         if !regular {
             self.ledger.irregular += 1;
-            updates.push(Update::Irregular(Irregularity {
-                at,
-                conn: connection.id,
-                believed: connection.state,
-                from: change.from,
-                replaced: false,
-            }));
+            updates.push(Update::Irregular(irregularity(connection, at, change)));
         }
         connection.previous = change.from;
         connection.state = change.to;
@@ -321,6 +337,16 @@ const fn is_opening(change: &StateChange) -> bool {
         (TcpState::Close, TcpState::SynSent | TcpState::Listen)
             | (TcpState::Listen, TcpState::SynRecv)
     )
+}
+
+fn irregularity(connection: &Connection, at: Mono, change: &StateChange) -> Irregularity {
+    Irregularity {
+        at,
+        conn: connection.id,
+        believed: connection.state,
+        from: change.from,
+        replaced: false,
+    }
 }
 
 fn named_by(change: &StateChange, processes: &Processes) -> Owner {

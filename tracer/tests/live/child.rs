@@ -40,7 +40,7 @@ pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child 
 
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
 /// code.
-pub(crate) fn exits<'a>(command: &'a mut Command, code: u8) -> &'a mut Command {
+pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
     command.env(EXIT, code.to_string())
 }
 

@@ -65,7 +65,7 @@ fn plans(lane: Lane, pair: usize, amount: Amount) -> Vec<Plan> {
                 5 => What::Ends(Ending::ServerResets),
                 _ => What::Refused(lane.closed_port(pair * refused_each + i / 9)),
             },
-            bind: (i / 4 + pair) % 2 == 0,
+            bind: (i / 4 + pair).is_multiple_of(2),
             talk: (i / 2) % 3 == 0,
             hold: Duration::from_millis(
                 5 + u64::try_from(i * 37 + pair * 11).unwrap() % (longest - 4),

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{clock, observed::Finished, spawn};
 
 /// Nothing takes this long, not even in an emulated guest.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {

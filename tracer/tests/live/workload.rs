@@ -96,6 +96,9 @@ pub(crate) struct Plan {
     pub(crate) hold: Duration,
 }
 
+/// How long one side waits for the other before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// See [`Plan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
@@ -139,19 +142,19 @@ pub(crate) fn run_pair(netns: u32, lane: Lane, pair: usize, plans: &[Plan]) -> L
                 What::Ends(ending) => {
                     let server = listeners.address(plan.kind);
                     let client = call(source, server, plan, ending);
-                    let served: Noted = told.recv().unwrap();
+                    let noted: Noted = told.recv().unwrap();
                     assert_eq!(
                         client.local.port(),
-                        served.peer.port(),
+                        noted.peer.port(),
                         "the pair is in step"
                     );
                     let (first, second) = match ending {
-                        Ending::ClientFirst | Ending::ClientResets => (&client, &served),
-                        Ending::ServerFirst | Ending::ServerResets => (&served, &client),
+                        Ending::ClientFirst | Ending::ClientResets => (&client, &noted),
+                        Ending::ServerFirst | Ending::ServerResets => (&noted, &client),
                     };
                     let facts = Facts {
                         connect: client.opened,
-                        accepted: served.opened.after,
+                        accepted: noted.opened.after,
                         first_close: first.close,
                         noticed: second.noticed,
                         second_close: second.close,
@@ -235,6 +238,8 @@ pub(crate) fn listen(address: SocketAddr) -> (TcpListener, Span) {
         sockopt::set_ipv6_v6only(&socket, !ip.is_unspecified()).unwrap();
     }
     sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    // A side that panics must not leave the other waiting for ever. Children inherit it.
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
     rustix::net::bind(&socket, &address).unwrap();
     let (result, span) = timed(|| rustix::net::listen(&socket, 1024));
     result.unwrap();
@@ -278,6 +283,11 @@ fn default_source(server: IpAddr) -> IpAddr {
     }
 }
 
+/// A server that resets must know that `connect` has returned: it would fail with ECONNRESET.
+fn talks(plan: &Plan, ending: Ending) -> bool {
+    plan.talk || ending == Ending::ServerResets
+}
+
 /// The connecting side.
 fn call(source: SocketAddr, server: SocketAddr, plan: &Plan, ending: Ending) -> Noted {
     let socket = socket(source);
@@ -288,7 +298,7 @@ fn call(source: SocketAddr, server: SocketAddr, plan: &Plan, ending: Ending) -> 
     result.unwrap_or_else(|e| panic!("connect to {server}: {e}"));
     let mut stream = TcpStream::from(socket);
     let local = stream.local_addr().unwrap();
-    if plan.talk {
+    if talks(plan, ending) {
         stream.write_all(b"a").unwrap();
         stream.read_exact(&mut [0]).unwrap();
     }
@@ -311,7 +321,7 @@ fn serve(listeners: &Listeners, plan: &Plan, ending: Ending) -> Noted {
         (stream, peer)
     });
     let local = stream.local_addr().unwrap();
-    if plan.talk {
+    if talks(plan, ending) {
         stream.read_exact(&mut [0]).unwrap();
         stream.write_all(b"b").unwrap();
     }

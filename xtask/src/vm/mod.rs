@@ -116,7 +116,8 @@ impl VmArgs {
             copies.push(Copy::program(cargo::build_tool(repo)?, "/root/tcpdwell"));
             let filter = self.test.as_deref().unwrap_or_default();
             format!(
-                "TCPDWELL_LIVE=1 TCPDWELL_BIN=/root/tcpdwell /root/live --test-threads=2 {filter}"
+                "TCPDWELL_LIVE=1 TCPDWELL_SCALE=0.2 TCPDWELL_BIN=/root/tcpdwell /root/live \
+                 --test-threads=2 {filter}"
             )
         } else {
             self.command.join(" ")
