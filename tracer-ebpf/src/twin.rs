@@ -7,8 +7,9 @@
 //!
 //! Interrupting runs are over before the interrupted one goes on, so the notes are a stack. The
 //! first program pushes; the twin looks for its event from the top, and drops it with everything
-//! above it. What stays behind is the note of an event that interrupted the *twin* (the first ran,
-//! the twin was skipped); it is recognised by its age and dropped by a later push.
+//! above it. An event that interrupts the *twin* needs no note (the first runs, the twin is skipped),
+//! and so the twin says when it runs. What slips in before it says so leaves a note behind, which is
+//! recognised by its age.
 //!
 //! What still escapes is counted: `recursion_misses` of the first less `twin_caught`.
 
@@ -17,9 +18,11 @@ use crate::maps::NOTES;
 /// Process, softirq, hardirq, NMI is the deepest nesting there is; the rest is for left-over notes.
 const DEPTH: u32 = 8;
 
-/// A note is fresh for as many runs of the first program on this CPU. Between its push and its
-/// twin's look there are at most the state changes of one softirq round.
-const FRESH: u64 = 1024;
+/// A note is fresh for as many runs of the first program on this CPU: those that interrupted between
+/// its push and its twin's look. A socket's address and change can come again soon (slabs hand the
+/// last one freed out first), so that an old note would hide an event. A note that is fresh but
+/// taken for old costs a repeat, which the engine drops.
+const FRESH: u64 = 32;
 
 /// The stack of one CPU.
 #[repr(C)]
@@ -27,7 +30,8 @@ const FRESH: u64 = 1024;
 pub struct Notes {
     runs: u64,
     depth: u32,
-    reserved: u32,
+    /// The twin is running on this CPU: it will be skipped for whatever interrupts it.
+    twin_runs: u32,
     stack: [Note; DEPTH as usize],
 }
 
@@ -54,6 +58,10 @@ pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
     // left-over notes, which the search skips.
     let notes = unsafe { &mut *notes };
     notes.runs += 1;
+    // SAFETY: a field of the value. Volatile: it is another program's.
+    if unsafe { (&raw const notes.twin_runs).read_volatile() } != 0 {
+        return;
+    }
     let mut top = notes.depth;
     if top > 0 {
         let last = &notes.stack[(top - 1) as usize % DEPTH as usize];
@@ -93,4 +101,13 @@ pub fn noted(sk: *const u8, oldstate: u8, newstate: u8) -> bool {
         steps += 1;
     }
     false
+}
+
+/// Says whether the twin runs on this CPU.
+#[inline(always)]
+pub fn running(runs: bool) {
+    if let Some(notes) = NOTES.get_ptr_mut(0) {
+        // SAFETY: a per-CPU value. Volatile: the first program reads it when it interrupts.
+        unsafe { (&raw mut (*notes).twin_runs).write_volatile(u32::from(runs)) };
+    }
 }

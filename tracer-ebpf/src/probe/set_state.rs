@@ -9,10 +9,10 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    address::{AF_INET6, Address, mapped},
+    address::{AF_INET6, Address},
     filter::Subject,
     layout::SockLayout,
-    record::{FLAG_TWIN, KIND_STATE_CHANGE, StateChange},
+    record::{FLAG_TWIN, KIND_STATE_CHANGE},
     state::{CLOSE, LISTEN, SYN_RECV, is_listener},
 };
 
@@ -28,6 +28,18 @@ use crate::{
 /// `sk_protocol` also names MPTCP, SCTP and DCCP sockets here.
 const IPPROTO_TCP: u16 = 6;
 
+/// An address as two words in memory order: bytes one by one would cost sixteen stores.
+type Words = [u64; 2];
+
+#[inline(always)]
+fn bytes(words: Words) -> Address {
+    let (h, l) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+    [
+        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
+        l[7],
+    ]
+}
+
 /// The program attached first.
 #[inline(always)]
 pub fn first(ctx: &BtfTracePointContext) {
@@ -42,6 +54,13 @@ pub fn first(ctx: &BtfTracePointContext) {
 /// The program attached second.
 #[inline(always)]
 pub fn twin(ctx: &BtfTracePointContext) {
+    twin::running(true);
+    catch(ctx);
+    twin::running(false);
+}
+
+#[inline(always)]
+fn catch(ctx: &BtfTracePointContext) {
     let change = Change::of(ctx);
     if twin::noted(change.sk, change.oldstate, change.newstate) || !change.is_tcp() {
         return;
@@ -102,26 +121,28 @@ impl Change {
         let owner = owner::of(self.newstate, ts_ns, || {
             self.field(offset!(SOCK: SockLayout, lock_owned))
         });
-        let outcome = emit::state_change(|| {
+        let outcome = emit::state_change(|record| {
             let family = self.family();
-            let (saddr, daddr) = self.addresses(family);
-            StateChange {
-                kind: KIND_STATE_CHANGE,
-                flags,
-                oldstate: self.oldstate,
-                newstate: self.newstate,
-                family,
-                sport: self.sport(),
-                dport: self.dport(),
-                reserved: 0,
-                tgid: owner.tgid,
-                ts_ns,
-                sk: self.sk as u64,
-                cookie: self.cookie(),
-                netns: self.netns(),
-                reserved2: 0,
-                saddr,
-                daddr,
+            // SAFETY: a reservation of this size; every field is written, the addresses (aligned to
+            // eight) as words.
+            unsafe {
+                (*record).kind = KIND_STATE_CHANGE;
+                (*record).flags = flags;
+                (*record).oldstate = self.oldstate;
+                (*record).newstate = self.newstate;
+                (*record).family = family;
+                (*record).sport = self.sport();
+                (*record).dport = self.dport();
+                (*record).reserved = 0;
+                (*record).tgid = owner.tgid;
+                (*record).ts_ns = ts_ns;
+                (*record).sk = self.sk as u64;
+                (*record).cookie = self.cookie();
+                (*record).netns = self.netns();
+                (*record).reserved2 = 0;
+                let (saddr, daddr) = self.addresses(family);
+                (&raw mut (*record).saddr).cast::<Words>().write(saddr);
+                (&raw mut (*record).daddr).cast::<Words>().write(daddr);
             }
         });
         if outcome == Outcome::Done && owner.described {
@@ -136,8 +157,8 @@ impl Change {
         let family = self.family();
         let (laddr, raddr) = self.addresses(family);
         Subject {
-            laddr,
-            raddr,
+            laddr: bytes(laddr),
+            raddr: bytes(raddr),
             netns: self.netns(),
             lport: self.sport(),
             rport: self.dport(),
@@ -188,27 +209,31 @@ impl Change {
 
     /// Local and remote address. An unborn child still shows its listener's (unset) peer.
     #[inline(always)]
-    fn addresses(&self, family: u16) -> (Address, Address) {
+    fn addresses(&self, family: u16) -> (Words, Words) {
         if family == AF_INET6 {
             (
                 self.v6(offset!(SOCK: SockLayout, v6_rcv_saddr)),
                 self.v6(offset!(SOCK: SockLayout, v6_daddr)),
             )
         } else {
-            let local: u32 = self.field(offset!(SOCK: SockLayout, rcv_saddr));
-            let remote: u32 = self.field(offset!(SOCK: SockLayout, daddr));
-            (mapped(local.to_ne_bytes()), mapped(remote.to_ne_bytes()))
+            (
+                self.v4(offset!(SOCK: SockLayout, rcv_saddr)),
+                self.v4(offset!(SOCK: SockLayout, daddr)),
+            )
         }
     }
 
     #[inline(always)]
-    fn v6(&self, offset: usize) -> Address {
-        let high: u64 = self.field(offset);
-        let low: u64 = self.field(offset + 8);
-        let (h, l) = (high.to_ne_bytes(), low.to_ne_bytes());
+    fn v6(&self, offset: usize) -> Words {
+        [self.field(offset), self.field(offset + 8)]
+    }
+
+    #[inline(always)]
+    fn v4(&self, offset: usize) -> Words {
+        let a = self.field::<u32>(offset).to_ne_bytes();
         [
-            h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5],
-            l[6], l[7],
+            0,
+            u64::from_ne_bytes([0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]]),
         ]
     }
 

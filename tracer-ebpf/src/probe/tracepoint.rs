@@ -96,23 +96,27 @@ impl Event {
         let owner = owner::of(newstate, ts_ns, || {
             read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
         });
-        let outcome = emit::state_change(|| StateChange {
-            kind: KIND_STATE_CHANGE,
-            flags,
-            oldstate: self.oldstate(),
-            newstate,
-            family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
-            sport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
-            dport: self.dport(),
-            reserved: 0,
-            tgid: owner.tgid,
-            ts_ns,
-            sk,
-            cookie: 0,
-            netns: 0,
-            reserved2: 0,
-            saddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
-            daddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
+        let outcome = emit::state_change(|record| {
+            let made = StateChange {
+                kind: KIND_STATE_CHANGE,
+                flags,
+                oldstate: self.oldstate(),
+                newstate,
+                family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
+                sport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
+                dport: self.dport(),
+                reserved: 0,
+                tgid: owner.tgid,
+                ts_ns,
+                sk,
+                cookie: 0,
+                netns: 0,
+                reserved2: 0,
+                saddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
+                daddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
+            };
+            // SAFETY: a reservation of this size.
+            unsafe { record.write(made) };
         });
         if outcome == Outcome::Done && owner.described {
             Outcome::ProcessDescribed

@@ -24,7 +24,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-    /// Say more on stderr: -v, -vv (diagnostics of the kernel programs included).
+    /// Say more on stderr: -v (dwells by state at the end, diagnostics), -vv.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }

@@ -15,6 +15,7 @@ use crate::{
     filter::{Filter, Gate},
     logging,
     pipeline::{Outcome, Pipeline},
+    render::dwells,
     shutdown::{Ended, Shutdown},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
     source::live::LiveSource,
@@ -68,7 +69,7 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
         stop_after: args.stop_after.unwrap_or(u64::MAX),
     };
     let outcome = pipeline.run(&start, &mut shutdown).await?;
-    tell_outcome(&outcome, &args.command);
+    tell_outcome(&outcome, &args.command, verbosity);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,10 +112,15 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-fn tell_outcome(outcome: &Outcome, command: &[String]) {
+fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
     if let Some(Ended::Command(status)) = &outcome.ended {
         let name = command.first().map_or("", String::as_str);
         logging::note(&format!("the command '{name}' ended: {status}"));
+    }
+    if verbosity > 0 {
+        for line in dwells::table(outcome.engine.stats()) {
+            logging::note(&line);
+        }
     }
     logging::note(&outcome.completeness.line());
 }

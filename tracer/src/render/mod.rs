@@ -1,4 +1,5 @@
 //! Text shared by lines, reports and dashboards.
 
 pub mod completeness;
+pub mod dwells;
 pub mod escape;
