@@ -9,7 +9,7 @@ use core::mem::size_of;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// TCP state changes looked at.
+    /// TCP state changes looked at: of sockets, and of timewait minisocks.
     pub seen: u64,
     /// Of these, not wanted by the filter.
     pub filtered: u64,
@@ -22,9 +22,9 @@ pub struct Counters {
     /// State changes the twin submitted, filtered or lost in place of the first program. Part of
     /// `seen`.
     pub twin_caught: u64,
-    /// Process records that found the ring buffer full (sent again with the next event of that
-    /// process). Not part of `seen`.
-    pub process_ring_full: u64,
+    /// Records about processes that found the ring buffer full: descriptions (sent again with the
+    /// process's next event) and who holds a socket. Not part of `seen`.
+    pub facts_ring_full: u64,
     /// Runs of the classic tracepoint program, all protocols.
     pub tracepoint_runs: u64,
     /// Runs of the witness beside it: what it exceeds `tracepoint_runs` by was skipped.
@@ -44,7 +44,7 @@ impl Counters {
             ring_full,
             map_full,
             twin_caught,
-            process_ring_full,
+            facts_ring_full,
             tracepoint_runs,
             witness_runs,
         ] = w;
@@ -55,7 +55,7 @@ impl Counters {
             ring_full,
             map_full,
             twin_caught,
-            process_ring_full,
+            facts_ring_full,
             tracepoint_runs,
             witness_runs,
         }
@@ -69,7 +69,7 @@ impl Counters {
         self.ring_full += other.ring_full;
         self.map_full += other.map_full;
         self.twin_caught += other.twin_caught;
-        self.process_ring_full += other.process_ring_full;
+        self.facts_ring_full += other.facts_ring_full;
         self.tracepoint_runs += other.tracepoint_runs;
         self.witness_runs += other.witness_runs;
     }

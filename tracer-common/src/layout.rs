@@ -32,6 +32,50 @@ pub struct SockLayout {
     pub lock_owned: u32,
     /// `inet_sock.inet_sport`, u16, network order: still set when `skc_num` is cleared at CLOSE.
     pub inet_sport: u32,
+    /// `sock_common.skc_cookie`, u64; 0: none was given yet.
+    pub cookie: u32,
+    /// `sock_common.skc_hash`, u32: the same for a socket and its minisock.
+    pub hash: u32,
+    /// `sock_common.skc_flags`, unsigned long: bit 0 is `SOCK_DEAD`.
+    pub sock_flags: u32,
+    /// `sock.sk_err`, int.
+    pub err: u32,
+    /// `sock.sk_shutdown`, u8.
+    pub shutdown: u32,
+    /// `sock.sk_socket`, pointer.
+    pub file: u32,
+    /// `tcp_sock.rcv_nxt`, u32.
+    pub rcv_nxt: u32,
+    /// `tcp_sock.copied_seq`, u32.
+    pub copied_seq: u32,
+}
+
+/// Offsets for timewait minisocks. `inet_timewait_sock` begins with a `sock_common`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimewaitLayout {
+    /// `inet_timewait_sock.tw_substate`, u8 (volatile).
+    pub substate: u32,
+    /// `inet_timewait_sock.tw_timer`, a `timer_list`.
+    pub timer: u32,
+    /// `inet_timewait_sock.tw_entry_stamp`, u32; 0: before 6.14, there is none.
+    pub entry_stamp: u32,
+    /// `timer_list.expires`, unsigned long.
+    pub expires: u32,
+    /// `timer_list.function`, pointer.
+    pub function: u32,
+    /// Bucket count of an `inet_timewait_death_row`: `tw_refcount`, or `tw_count` before 5.19.
+    pub buckets: u32,
+    /// What to subtract from it: 1 for `tw_refcount`.
+    pub buckets_bias: u32,
+    /// `inet_timewait_death_row.sysctl_max_tw_buckets`, int.
+    pub max_buckets: u32,
+    /// `net.ipv4.tcp_death_row`.
+    pub death_row: u32,
+    /// It is a pointer there (6.0 and 6.1), not the struct.
+    pub death_row_is_pointer: u32,
+    /// `tcp_sock.linger2`, int: negative: FIN_WAIT2 is not waited in.
+    pub linger2: u32,
 }
 
 /// Offsets into `task_struct`, for telling a user process from a kernel thread and for its name.
@@ -97,6 +141,27 @@ words!(SockLayout {
     protocol,
     lock_owned,
     inet_sport,
+    cookie,
+    hash,
+    sock_flags,
+    err,
+    shutdown,
+    file,
+    rcv_nxt,
+    copied_seq,
+});
+words!(TimewaitLayout {
+    substate,
+    timer,
+    entry_stamp,
+    expires,
+    function,
+    buckets,
+    buckets_bias,
+    max_buckets,
+    death_row,
+    death_row_is_pointer,
+    linger2,
 });
 words!(TaskLayout {
     flags,

@@ -15,4 +15,5 @@ pub mod filter;
 pub mod layout;
 pub mod record;
 pub mod state;
+pub mod timewait;
 pub mod wire;

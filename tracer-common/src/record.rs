@@ -2,12 +2,25 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{address::Address, wire::Fields};
+use crate::{
+    address::Address,
+    timewait::{IntoTimewait, TimewaitEnd, TimewaitRearmed},
+    wire::Fields,
+};
 
 /// [`StateChange`].
 pub const KIND_STATE_CHANGE: u8 = 1;
 /// [`ProcessSeen`].
 pub const KIND_PROCESS_SEEN: u8 = 2;
+
+/// [`IntoTimewait`].
+pub const KIND_INTO_TIMEWAIT: u8 = 3;
+/// [`TimewaitEnd`].
+pub const KIND_TIMEWAIT_END: u8 = 4;
+/// [`TimewaitRearmed`].
+pub const KIND_TIMEWAIT_REARMED: u8 = 5;
+/// [`SocketHeld`].
+pub const KIND_SOCKET_HELD: u8 = 6;
 
 /// [`StateChange::flags`]: submitted by the twin program, because the first one was skipped for
 /// this event (it was interrupted on this CPU by the very softirq that made the event).
@@ -16,6 +29,23 @@ pub const FLAG_TWIN: u8 = 1;
 /// [`StateChange::flags`]: not wanted by the filter, but the socket's opening could not be decided
 /// and was sent: this says that it may be forgotten.
 pub const FLAG_UNWANTED: u8 = 2;
+
+/// [`StateChange::flags`]: `sk_shutdown` had `RCV_SHUTDOWN`.
+pub const FLAG_RCV_SHUTDOWN: u8 = 4;
+
+/// [`StateChange::flags`]: `sk_shutdown` had `SEND_SHUTDOWN`.
+pub const FLAG_SEND_SHUTDOWN: u8 = 8;
+
+/// [`StateChange::flags`]: no file stands behind the socket (`sk_socket` is null): it was never
+/// accepted, or is closed already.
+pub const FLAG_NO_FILE: u8 = 16;
+
+/// [`StateChange::flags`]: `SOCK_DEAD`: an orphan, closed by its process.
+pub const FLAG_DEAD: u8 = 32;
+
+/// [`StateChange::flags`]: the socket was looked into: the flags above, `err` and `unread` say
+/// something. Set on changes to `CLOSE` only.
+pub const FLAG_LOOKED: u8 = 64;
 
 /// One call of `inet_sock_set_state` on a TCP socket, in the kernel's words.
 ///
@@ -37,8 +67,8 @@ pub struct StateChange {
     pub sport: u16,
     /// Remote port, host order; 0: not known yet.
     pub dport: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// `sk_err`, a positive errno, as of a change to `CLOSE`.
+    pub err: u16,
     /// Process (thread group) that made the change; 0 unless it really was that process, i.e. a
     /// user task that holds the socket's lock.
     pub tgid: u32,
@@ -51,8 +81,9 @@ pub struct StateChange {
     pub cookie: u64,
     /// Inode number of the network namespace; 0: unknown.
     pub netns: u32,
-    /// Zero.
-    pub reserved2: u32,
+    /// `rcv_nxt - copied_seq` at a change from `ESTABLISHED`, `CLOSE_WAIT` or `SYN_RECV` to
+    /// `CLOSE`: bytes that nobody read, the peer's FIN counted as one.
+    pub unread: u32,
     /// Local address.
     pub saddr: Address,
     /// Remote address.
@@ -105,6 +136,33 @@ const _: () = {
     assert!(offset_of!(ProcessSeen, facts) == 16);
 };
 
+/// A process was seen to hold a socket: it accepted it, or reads from it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketHeld {
+    /// [`KIND_SOCKET_HELD`].
+    pub kind: u8,
+    /// `HELD_*`: how it is known.
+    pub how: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// The process (thread group).
+    pub tgid: u32,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub ts_ns: u64,
+    /// Address of the socket.
+    pub sk: u64,
+    /// Socket cookie; 0: unknown.
+    pub cookie: u64,
+}
+
+/// [`SocketHeld::how`]: `inet_csk_accept` gave it to the process.
+pub const HELD_ACCEPT: u8 = 1;
+/// [`SocketHeld::how`]: the process read from it.
+pub const HELD_READ: u8 = 2;
+
+const _: () = assert!(size_of::<SocketHeld>() == 32);
+
 /// A record, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -112,6 +170,14 @@ pub enum Record {
     StateChange(StateChange),
     /// See [`ProcessSeen`].
     ProcessSeen(ProcessSeen),
+    /// See [`IntoTimewait`].
+    IntoTimewait(IntoTimewait),
+    /// See [`TimewaitEnd`].
+    TimewaitEnd(TimewaitEnd),
+    /// See [`TimewaitRearmed`].
+    TimewaitRearmed(TimewaitRearmed),
+    /// See [`SocketHeld`].
+    SocketHeld(SocketHeld),
 }
 
 /// Why bytes are not a record.
@@ -138,6 +204,10 @@ impl Record {
         let expected = match kind {
             KIND_STATE_CHANGE => size_of::<StateChange>(),
             KIND_PROCESS_SEEN => size_of::<ProcessSeen>(),
+            KIND_INTO_TIMEWAIT => size_of::<IntoTimewait>(),
+            KIND_TIMEWAIT_END => size_of::<TimewaitEnd>(),
+            KIND_TIMEWAIT_REARMED => size_of::<TimewaitRearmed>(),
+            KIND_SOCKET_HELD => size_of::<SocketHeld>(),
             _ => return Err(NotARecord::UnknownKind(kind)),
         };
         if bytes.len() != expected {
@@ -146,18 +216,21 @@ impl Record {
                 length: bytes.len(),
             });
         }
-        let mut fields = Fields::new(bytes);
-        Ok(if kind == KIND_STATE_CHANGE {
-            Self::StateChange(StateChange::read(&mut fields))
-        } else {
-            Self::ProcessSeen(ProcessSeen::read(&mut fields))
+        let f = &mut Fields::new(bytes);
+        Ok(match kind {
+            KIND_STATE_CHANGE => Self::StateChange(StateChange::read(f)),
+            KIND_PROCESS_SEEN => Self::ProcessSeen(ProcessSeen::read(f)),
+            KIND_INTO_TIMEWAIT => Self::IntoTimewait(IntoTimewait::read(f)),
+            KIND_TIMEWAIT_END => Self::TimewaitEnd(TimewaitEnd::read(f)),
+            KIND_TIMEWAIT_REARMED => Self::TimewaitRearmed(TimewaitRearmed::read(f)),
+            _ => Self::SocketHeld(SocketHeld::read(f)),
         })
     }
 }
 
 impl StateChange {
     #[inline]
-    fn read(f: &mut Fields<'_>) -> Self {
+    pub(crate) fn read(f: &mut Fields<'_>) -> Self {
         Self {
             kind: f.u8(),
             flags: f.u8(),
@@ -166,13 +239,13 @@ impl StateChange {
             family: f.u16(),
             sport: f.u16(),
             dport: f.u16(),
-            reserved: f.u16(),
+            err: f.u16(),
             tgid: f.u32(),
             ts_ns: f.u64(),
             sk: f.u64(),
             cookie: f.u64(),
             netns: f.u32(),
-            reserved2: f.u32(),
+            unread: f.u32(),
             saddr: f.bytes(),
             daddr: f.bytes(),
         }
@@ -193,6 +266,21 @@ impl ProcessSeen {
                 uid: f.u32(),
                 reserved: f.u32(),
             },
+        }
+    }
+}
+
+impl SocketHeld {
+    #[inline]
+    fn read(f: &mut Fields<'_>) -> Self {
+        Self {
+            kind: f.u8(),
+            how: f.u8(),
+            reserved: f.u16(),
+            tgid: f.u32(),
+            ts_ns: f.u64(),
+            sk: f.u64(),
+            cookie: f.u64(),
         }
     }
 }

@@ -45,6 +45,12 @@ impl<'a> Fields<'a> {
         u32::from_ne_bytes(self.bytes())
     }
 
+    /// The next four bytes, signed, host order.
+    #[inline]
+    pub fn i32(&mut self) -> i32 {
+        i32::from_ne_bytes(self.bytes())
+    }
+
     /// The next eight bytes, host order.
     #[inline]
     pub fn u64(&mut self) -> u64 {

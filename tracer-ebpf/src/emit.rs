@@ -1,13 +1,17 @@
 //! The only place that touches the ring buffer and the counters.
 
+use core::mem::size_of;
+
 use tracer_common::{
     counters::Counters,
-    record::{KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen, StateChange},
+    record::{KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen, SocketHeld, StateChange},
+    timewait::{IntoTimewait, TimewaitEnd, TimewaitRearmed},
 };
 
 use crate::{
     diagnostics::Outcome,
     maps::{COUNTERS, EVENTS},
+    owner::Facts,
 };
 
 /// The kernel wakes the reader only if it has read everything before: it then sleeps a little and
@@ -31,7 +35,30 @@ pub fn count(update: impl FnOnce(&mut Counters)) {
 /// record made on the stack would be copied byte by byte (`memcpy` is a loop here).
 #[inline(always)]
 pub fn state_change(fill: impl FnOnce(*mut StateChange)) -> Outcome {
-    if let Some(mut entry) = EVENTS.reserve::<StateChange>(0) {
+    submit(fill)
+}
+
+/// The same for the change at which a minisock takes over.
+#[inline(always)]
+pub fn into_timewait(fill: impl FnOnce(*mut IntoTimewait)) -> Outcome {
+    submit(fill)
+}
+
+/// The same for a change of a minisock.
+#[inline(always)]
+pub fn timewait_end(fill: impl FnOnce(*mut TimewaitEnd)) -> Outcome {
+    submit(fill)
+}
+
+/// The same for a minisock's timer that was set anew.
+#[inline(always)]
+pub fn timewait_rearmed(fill: impl FnOnce(*mut TimewaitRearmed)) -> Outcome {
+    submit(fill)
+}
+
+#[inline(always)]
+fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Outcome {
+    if let Some(mut entry) = EVENTS.reserve::<T>(0) {
         fill(entry.as_mut_ptr());
         entry.submit(WAKE_WHEN_CAUGHT_UP);
         count(|c| c.submitted += 1);
@@ -42,20 +69,36 @@ pub fn state_change(fill: impl FnOnce(*mut StateChange)) -> Outcome {
     }
 }
 
-/// Submits what is known of a process; whether it got through.
+/// Submits who holds a socket.
 #[inline(always)]
-pub fn process_seen(tgid: u32, ts_ns: u64, facts: &ProcessFacts) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<ProcessSeen>(0) else {
-        count(|c| c.process_ring_full += 1);
+pub fn socket_held(held: SocketHeld) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<SocketHeld>(0) else {
+        count(|c| c.facts_ring_full += 1);
         return false;
     };
-    entry.write(ProcessSeen {
-        kind: KIND_PROCESS_SEEN,
-        reserved: [0; 3],
-        tgid,
-        ts_ns,
-        facts: *facts,
-    });
+    entry.write(held);
+    entry.submit(WAKE_WHEN_CAUGHT_UP);
+    true
+}
+
+const _: () = assert!(size_of::<Facts>() == size_of::<ProcessFacts>());
+
+/// Submits what is known of a process; whether it got through.
+#[inline(always)]
+pub fn process_seen(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<ProcessSeen>(0) else {
+        count(|c| c.facts_ring_full += 1);
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reservation of this size; every field is written.
+    unsafe {
+        (*record).kind = KIND_PROCESS_SEEN;
+        (*record).reserved = [0; 3];
+        (*record).tgid = tgid;
+        (*record).ts_ns = ts_ns;
+        (&raw mut (*record).facts).cast::<Facts>().write(*facts);
+    }
     entry.submit(WAKE_WHEN_CAUGHT_UP);
     true
 }

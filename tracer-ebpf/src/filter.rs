@@ -58,3 +58,15 @@ pub fn fate(oldstate: u8, subject: &Subject) -> Fate {
         _ => Fate::Drop,
     }
 }
+
+/// Whether a minisock, or a socket that is established, is wanted: everything is known of it.
+#[inline(always)]
+pub fn wants(subject: impl FnOnce() -> Subject) -> bool {
+    if HAS_FILTER.load() == 0 {
+        return true;
+    }
+    let Some(filter) = FILTER.get(0) else {
+        return true;
+    };
+    filter.verdict(&subject()) != Verdict::Reject
+}

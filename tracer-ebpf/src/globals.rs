@@ -2,7 +2,7 @@
 //! verifier, which also drops the branches they rule out.
 
 use aya_ebpf::Global;
-use tracer_common::layout::{SockLayout, TaskLayout, TracepointLayout};
+use tracer_common::layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout};
 
 /// Where a socket's fields are.
 #[unsafe(no_mangle)]
@@ -19,7 +19,45 @@ pub static SOCK: Global<SockLayout> = Global::new(SockLayout {
     protocol: 0,
     lock_owned: 0,
     inet_sport: 0,
+    cookie: 0,
+    hash: 0,
+    sock_flags: 0,
+    err: 0,
+    shutdown: 0,
+    file: 0,
+    rcv_nxt: 0,
+    copied_seq: 0,
 });
+
+/// Where a minisock's fields are.
+#[unsafe(no_mangle)]
+pub static TIMEWAIT: Global<TimewaitLayout> = Global::new(TimewaitLayout {
+    substate: 0,
+    timer: 0,
+    entry_stamp: 0,
+    expires: 0,
+    function: 0,
+    buckets: 0,
+    buckets_bias: 0,
+    max_buckets: 0,
+    death_row: 0,
+    death_row_is_pointer: 0,
+    linger2: 0,
+});
+
+/// Which hooks tell of minisocks: one of `HOOK_*`.
+#[unsafe(no_mangle)]
+pub static TIMEWAIT_HOOK: Global<u32> = Global::new(0);
+/// None.
+pub const HOOK_NONE: u32 = 0;
+/// `inet_twsk_alloc` names socket and minisock.
+pub const HOOK_ALLOC: u32 = 1;
+/// The minisock's timer starts, in the same breath as the socket's change to `CLOSE`.
+pub const HOOK_TIMER: u32 = 2;
+
+/// Address of `tw_timer_handler`: how a minisock's timer is recognised.
+#[unsafe(no_mangle)]
+pub static TIMEWAIT_HANDLER: Global<u64> = Global::new(0);
 
 /// Where a task's fields are; all zero without BTF.
 #[unsafe(no_mangle)]
@@ -47,6 +85,10 @@ pub static TRACEPOINT: Global<TracepointLayout> = Global::new(TracepointLayout {
 /// Whether `bpf_get_socket_cookie` is there for tracing programs (5.12).
 #[unsafe(no_mangle)]
 pub static HAS_COOKIE: Global<u32> = Global::new(0);
+
+/// Whether `bpf_get_current_task_btf` is there (5.11).
+#[unsafe(no_mangle)]
+pub static HAS_TASK_BTF: Global<u32> = Global::new(0);
 
 /// Whether [`crate::maps::FILTER`] holds any criterion.
 #[unsafe(no_mangle)]

@@ -3,6 +3,30 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use tracer_common::address::Address;
+
+/// An address as two words in memory order: bytes one by one would cost sixteen stores.
+pub type Words = [u64; 2];
+
+/// The words as the address they are.
+#[inline(always)]
+pub fn bytes(words: Words) -> Address {
+    let (h, l) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+    [
+        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
+        l[7],
+    ]
+}
+
+/// An IPv4 address (network order, as the kernel has it) in its v4-mapped form.
+#[inline(always)]
+pub fn mapped(v4: u32) -> Words {
+    let a = v4.to_ne_bytes();
+    [
+        0,
+        u64::from_ne_bytes([0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]]),
+    ]
+}
 
 /// Loads a field through a pointer that the verifier knows as a BTF pointer. An address that turns
 /// out to be bad reads as zero (the kernel's exception table).

@@ -17,8 +17,11 @@ mod probe;
 mod twin;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext, TracePointContext,
+    },
 };
 
 /// `sock:inet_sock_set_state` with the socket at hand. Attached first.
@@ -31,8 +34,118 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 /// The same, attached second: submits what the first was skipped for.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_twin(ctx: BtfTracePointContext) -> i32 {
-    probe::set_state::twin(&ctx);
+    probe::set_state::second(&ctx);
     0
+}
+
+/// The same, attached last: submits what both were skipped for.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state_last(ctx: BtfTracePointContext) -> i32 {
+    probe::set_state::last(&ctx);
+    0
+}
+
+/// A minisock was made, or not: `inet_twsk_alloc(sk, dr, state) -> tw`.
+#[fexit(function = "inet_twsk_alloc")]
+pub fn tw_alloc(ctx: FExitContext) -> i32 {
+    let (sk, death_row) = (pointer(ctx.arg(0)), pointer(ctx.arg(1)));
+    let (state, tw) = (ctx.arg::<i32>(2) as u8, pointer(ctx.arg(3)));
+    probe::timewait::allocated(sk, death_row, state, tw);
+    0
+}
+
+/// A minisock goes: `inet_twsk_kill(tw)`, which all ways to its end call.
+#[fentry(function = "inet_twsk_kill")]
+pub fn tw_kill(ctx: FEntryContext) -> i32 {
+    probe::timewait::ended(&ctx, pointer(ctx.arg(0)));
+    0
+}
+
+/// A minisock's timer is set: `__inet_twsk_schedule(tw, timeo, rearm)`.
+#[fentry(function = "__inet_twsk_schedule")]
+pub fn tw_schedule(ctx: FEntryContext) -> i32 {
+    if ctx.arg::<i32>(2) & 1 == 1 {
+        probe::timewait::rearmed(pointer(ctx.arg(0)));
+    }
+    0
+}
+
+/// As [`tw_alloc`], the call.
+#[kprobe]
+pub fn tw_alloc_call(ctx: ProbeContext) -> u32 {
+    let argument = |i| ctx.arg::<u64>(i).unwrap_or(0);
+    probe::timewait::allocating(argument(0), argument(1), argument(2) as u8);
+    0
+}
+
+/// As [`tw_alloc`], the return.
+#[kretprobe]
+pub fn tw_alloc_return(ctx: RetProbeContext) -> u32 {
+    probe::timewait::allocated_returning(ctx.ret::<u64>());
+    0
+}
+
+/// As [`tw_kill`].
+#[kprobe]
+pub fn tw_kill_call(ctx: ProbeContext) -> u32 {
+    probe::timewait::ended(&ctx, ctx.arg::<u64>(0).unwrap_or(0));
+    0
+}
+
+/// As [`tw_schedule`].
+#[kprobe]
+pub fn tw_schedule_call(ctx: ProbeContext) -> u32 {
+    if ctx.arg::<u64>(2).unwrap_or(0) & 1 == 1 {
+        probe::timewait::rearmed(ctx.arg::<u64>(0).unwrap_or(0));
+    }
+    0
+}
+
+/// Any timer starts.
+#[btf_tracepoint(function = "timer_start")]
+pub fn tw_timer_start(ctx: BtfTracePointContext) -> i32 {
+    probe::timewait::timer_started(ctx.arg(0));
+    0
+}
+
+/// Any timer is taken off: also before it expires, and before it is set anew.
+#[btf_tracepoint(function = "timer_cancel")]
+pub fn tw_timer_cancel(ctx: BtfTracePointContext) -> i32 {
+    probe::timewait::timer_cancelled(&ctx, ctx.arg(0));
+    0
+}
+
+/// `inet_csk_accept(sk, arg) -> sk`, since 6.10.
+#[fexit(function = "inet_csk_accept")]
+pub fn accept_of_two(ctx: FExitContext) -> i32 {
+    probe::holder::accepted(pointer(ctx.arg(2)));
+    0
+}
+
+/// `inet_csk_accept(sk, flags, err, kern) -> sk`, before.
+#[fexit(function = "inet_csk_accept")]
+pub fn accept_of_four(ctx: FExitContext) -> i32 {
+    probe::holder::accepted(pointer(ctx.arg(4)));
+    0
+}
+
+/// `inet_csk_accept`, the return.
+#[kretprobe]
+pub fn accept_return(ctx: RetProbeContext) -> u32 {
+    probe::holder::accepted(ctx.ret::<u64>());
+    0
+}
+
+/// A process took data out of a socket.
+#[raw_tracepoint(tracepoint = "tcp_rcv_space_adjust")]
+pub fn read_from(ctx: RawTracePointContext) -> i32 {
+    probe::holder::read_from(ctx.arg::<u64>(0));
+    0
+}
+
+/// The kernel's pointers are numbers to us, where fields are read by helper.
+fn pointer(argument: *const u8) -> u64 {
+    argument as u64
 }
 
 /// `sock:inet_sock_set_state` where the kernel has no BTF.

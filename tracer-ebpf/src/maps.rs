@@ -4,9 +4,13 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_common::{counters::Counters, filter::FilterConfig, record::ProcessFacts};
+use tracer_common::{counters::Counters, filter::FilterConfig};
 
-use crate::twin::Notes;
+use crate::{
+    owner::{Facts, RECENT_PROCESSES, Recent},
+    probe::timewait::Birth,
+    twin::Notes,
+};
 
 /// The way out. Its size is the tool's `--ring-size`.
 #[map]
@@ -27,4 +31,17 @@ pub static FILTER: Array<FilterConfig> = Array::with_max_entries(1, 0);
 /// Processes already described to user space, and how. The least recently seen gives way: it is
 /// then described again.
 #[map]
-pub static PROCESSES: LruHashMap<u32, ProcessFacts> = LruHashMap::with_max_entries(8192, 0);
+pub static PROCESSES: LruHashMap<u32, Facts> = LruHashMap::with_max_entries(8192, 0);
+
+/// Those seen last on each CPU, by the low bits of their id: most events need no look above.
+#[map]
+pub static RECENT: PerCpuArray<Recent> = PerCpuArray::with_max_entries(RECENT_PROCESSES, 0);
+
+/// From a minisock's birth to its socket's change to `CLOSE`, which follows on the same CPU.
+#[map]
+pub static BIRTHS: PerCpuArray<Birth> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sockets (address to cookie) whose reader user space knows: it is told once. The least recently
+/// used gives way, and is told again.
+#[map]
+pub static READERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0);

@@ -3,13 +3,16 @@
 //! The kernel skips a program that is already running on the CPU. A softirq that interrupts the
 //! first program and changes a socket's state would be lost. A second program on the same
 //! tracepoint has a guard of its own, and runs after the first, for every event: if the first left
-//! a note for this very event there is nothing to do, else the second submits it.
+//! a note for this very event there is nothing to do, else the second submits it. Where tracepoints
+//! can be preempted (7.0) a task may stay away for milliseconds in the middle of the first program,
+//! and all that time the second stands alone: a third stands behind it.
 //!
-//! Interrupting runs are over before the interrupted one goes on, so the notes are a stack. The
-//! first program pushes; the twin looks for its event from the top, and drops it with everything
-//! above it. An event that interrupts the *twin* needs no note (the first runs, the twin is skipped),
-//! and so the twin says when it runs. What slips in before it says so leaves a note behind, which is
-//! recognised by its age.
+//! Interrupting runs are over before the interrupted one goes on, so the notes are a stack. Whoever
+//! handles an event pushes; the last program looks for its event from the top, and drops it with
+//! everything above it. An event that interrupts the *last* needs no note (the first runs, the last
+//! is skipped), and so the last says when it runs. What slips in before it says so leaves a note
+//! behind, which is recognised by its age. Runs that preempt each other may spoil the stack: then an
+//! event is submitted twice, which the engine notices.
 //!
 //! What still escapes is counted: `recursion_misses` of the first less `twin_caught`.
 
@@ -30,8 +33,8 @@ const FRESH: u64 = 32;
 pub struct Notes {
     runs: u64,
     depth: u32,
-    /// The twin is running on this CPU: it will be skipped for whatever interrupts it.
-    twin_runs: u32,
+    /// The last program is running on this CPU: it will be skipped for whatever interrupts it.
+    last_runs: u32,
     stack: [Note; DEPTH as usize],
 }
 
@@ -48,7 +51,7 @@ fn change(oldstate: u8, newstate: u8) -> u64 {
     u64::from(oldstate) << 8 | u64::from(newstate)
 }
 
-/// The first program took care of this event.
+/// This event was taken care of.
 #[inline(always)]
 pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
     let Some(notes) = NOTES.get_ptr_mut(0) else {
@@ -59,7 +62,7 @@ pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
     let notes = unsafe { &mut *notes };
     notes.runs += 1;
     // SAFETY: a field of the value. Volatile: it is another program's.
-    if unsafe { (&raw const notes.twin_runs).read_volatile() } != 0 {
+    if unsafe { (&raw const notes.last_runs).read_volatile() } != 0 {
         return;
     }
     let mut top = notes.depth;
@@ -77,9 +80,9 @@ pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
     notes.depth = top + 1;
 }
 
-/// Whether the first program took care of this event.
+/// Whether an earlier program took care of this event. The last to ask takes the note away.
 #[inline(always)]
-pub fn noted(sk: *const u8, oldstate: u8, newstate: u8) -> bool {
+pub fn noted(sk: *const u8, oldstate: u8, newstate: u8, last: bool) -> bool {
     let Some(notes) = NOTES.get_ptr_mut(0) else {
         return false;
     };
@@ -95,7 +98,9 @@ pub fn noted(sk: *const u8, oldstate: u8, newstate: u8) -> bool {
         i -= 1;
         let note = &notes.stack[i as usize % DEPTH as usize];
         if note.sk == sk as u64 && note.change == wanted && notes.runs - note.run <= FRESH {
-            notes.depth = i;
+            if last {
+                notes.depth = i;
+            }
             return true;
         }
         steps += 1;
@@ -103,11 +108,11 @@ pub fn noted(sk: *const u8, oldstate: u8, newstate: u8) -> bool {
     false
 }
 
-/// Says whether the twin runs on this CPU.
+/// Says whether the last program runs on this CPU.
 #[inline(always)]
 pub fn running(runs: bool) {
     if let Some(notes) = NOTES.get_ptr_mut(0) {
         // SAFETY: a per-CPU value. Volatile: the first program reads it when it interrupts.
-        unsafe { (&raw mut (*notes).twin_runs).write_volatile(u32::from(runs)) };
+        unsafe { (&raw mut (*notes).last_runs).write_volatile(u32::from(runs)) };
     }
 }

@@ -17,3 +17,4 @@ pub mod render;
 pub mod shutdown;
 pub mod sink;
 pub mod source;
+pub mod stack;

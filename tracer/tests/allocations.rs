@@ -9,7 +9,7 @@ use std::{
 
 use bytes::BytesMut;
 use tracer::{
-    decode,
+    decode::Decoder,
     engine::{Engine, Event, EventBody, Limits, Mono, Update},
     filter::{Filter, Gate},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
@@ -104,7 +104,7 @@ impl Chain {
     fn feed(&mut self, records: &[u8], size: usize) {
         for batch in records.chunks(1024 * size) {
             for record in batch.chunks(size) {
-                self.events.push(decode::event(record).unwrap());
+                self.events.push(Decoder::default().event(record).unwrap());
             }
             let at = self.events.last().map_or(Mono(0), |event| event.at);
             let body = EventBody::Watermark;

@@ -11,13 +11,19 @@ use std::{
 /// everything (`command`).
 const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["engine"]),
-    ("decode.rs", &["engine"]),
+    ("stack.rs", &["engine"]),
+    ("decode.rs", &["engine", "stack"]),
     ("clock.rs", &["engine"]),
     ("error.rs", &[]),
     ("logging.rs", &[]),
     ("shutdown.rs", &[]),
     ("filter.rs", &["engine"]),
-    ("ebpf", &["ebpf", "engine", "error", "filter", "source"]),
+    (
+        "ebpf",
+        &[
+            "ebpf", "decode", "engine", "error", "filter", "source", "stack",
+        ],
+    ),
     ("source", &["source", "clock", "decode", "ebpf", "engine"]),
     ("render", &["render", "engine", "source"]),
     ("sink", &["sink", "engine", "logging", "render"]),

@@ -41,6 +41,8 @@ fn body() -> impl Strategy<Value = EventBody> {
             pid,
             twin,
             unwanted: false,
+            evidence: None,
+            minisock: None,
         })
     });
     prop_oneof![

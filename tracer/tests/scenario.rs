@@ -7,8 +7,9 @@ use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
 use serde::Deserialize;
 use tracer::engine::{
-    Endpoint, Engine, Event, EventBody, FourTuple, Limits, LostCount, Mono, Process, ProcessFact,
-    ProcessName, SockId, StateChange, Transition, Update,
+    EndReason, Endpoint, Engine, Event, EventBody, Evidence, FourTuple, Held, Limits, LostCount,
+    Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange,
+    TimewaitEnd, TimewaitRearmed, Transition, Update,
 };
 
 #[derive(Debug, Deserialize)]
@@ -18,7 +19,10 @@ struct Scenario {
     why: String,
     /// Connections that may be followed at once.
     limit: Option<usize>,
-    /// `TIME_US sock=N [cookie=N] [pid=N] [twin] [unwanted] FROM->TO LOCAL REMOTE`,
+    /// `TIME_US sock=N [cookie=N] [pid=N] [twin] [unwanted] [err=N|err=none] [shut] [file] [dead]
+    /// [unread=N] [tw=N:STATE] [refused=REASON] FROM->TO LOCAL REMOTE` (with `err` the socket was
+    /// looked into), `TIME_US rearmed tw=N [cookie=N] STATE`, `TIME_US end tw=N [cookie=N] [stamp=US]
+    /// [timer=US] STATE REASON LOCAL REMOTE`, `TIME_US held sock=N [cookie=N] pid=N accept|read`,
     /// `TIME_US process PID NAME`, `TIME_US lost CAUSE=N`, `TIME_US watermark`.
     events: String,
     /// What is told, in order.
@@ -70,31 +74,112 @@ fn event(line: &str) -> Event {
                 },
             })
         }
+        "rearmed" => EventBody::TimewaitRearmed(TimewaitRearmed {
+            tw: SockId(value(&words, "tw")),
+            cookie: value(&words, "cookie"),
+            state: words.last().unwrap().parse().unwrap(),
+        }),
+        "end" => EventBody::TimewaitEnd(minisock_end(&words)),
+        "held" => EventBody::Held(Held {
+            sock: SockId(value(&words, "sock")),
+            cookie: value(&words, "cookie"),
+            pid: u32::try_from(value(&words, "pid")).unwrap(),
+            source: match *words.last().unwrap() {
+                "accept" => OwnerSource::Accept,
+                "read" => OwnerSource::Read,
+                other => panic!("{other}"),
+            },
+        }),
         _ => EventBody::StateChange(change(&words)),
     };
     Event { at, body }
 }
 
+fn value(words: &[&str], key: &str) -> u64 {
+    words.iter().find_map(|w| number(w, key)).unwrap_or(0)
+}
+
+fn tuple(local: &str, remote: &str) -> FourTuple {
+    let v4 = local.contains('.') || remote.contains('.');
+    FourTuple {
+        local: end(local),
+        remote: end(remote),
+        family: if v4 { 2 } else { 10 },
+    }
+}
+
+fn reason(name: &str) -> EndReason {
+    let known = [
+        EndReason::Expired,
+        EndReason::Reused,
+        EndReason::SynRecycled,
+        EndReason::Reset,
+        EndReason::Purged,
+        EndReason::FinTimeout,
+        EndReason::DataAfterClose,
+        EndReason::Overflow,
+        EndReason::NoMemory,
+        EndReason::Unknown,
+    ];
+    let found = known.into_iter().find(|reason| reason.name() == name);
+    found.unwrap_or_else(|| panic!("reason {name}"))
+}
+
+fn minisock_end(words: &[&str]) -> TimewaitEnd {
+    let [.., state, why, local, remote] = words else {
+        panic!("{words:?}");
+    };
+    let moment = |key| {
+        words
+            .iter()
+            .find_map(|w| number(w, key))
+            .map(|us| Mono(us * 1000))
+    };
+    TimewaitEnd {
+        tw: SockId(value(words, "tw")),
+        cookie: value(words, "cookie"),
+        state: state.parse().unwrap(),
+        tuple: tuple(local, remote),
+        netns: 1,
+        reason: reason(why),
+        stamp: moment("stamp"),
+        timer_set: moment("timer"),
+    }
+}
+
 fn change(words: &[&str]) -> StateChange {
-    let value = |key| words.iter().find_map(|w| number(w, key)).unwrap_or(0);
+    let value = |key| value(words, key);
     let at = words.iter().position(|w| w.contains("->")).unwrap();
     let (from, to) = words[at].split_once("->").unwrap();
-    let (local, remote) = (end(words[at + 1]), end(words[at + 2]));
-    let v4 = words[at + 1].contains('.') || words[at + 2].contains('.');
+    let looked = words.iter().any(|w| w.starts_with("err="));
+    let minisock = words.iter().find_map(|w| {
+        if let Some(refused) = w.strip_prefix("refused=") {
+            return Some(Minisock::Refused(reason(refused)));
+        }
+        let (tw, state) = w.strip_prefix("tw=")?.split_once(':')?;
+        Some(Minisock::Made {
+            tw: SockId(tw.parse().unwrap()),
+            state: state.parse().unwrap(),
+        })
+    });
     StateChange {
         sock: SockId(value("sock")),
         cookie: value("cookie"),
         from: from.parse().unwrap(),
         to: to.parse().unwrap(),
-        tuple: FourTuple {
-            local,
-            remote,
-            family: if v4 { 2 } else { 10 },
-        },
+        tuple: tuple(words[at + 1], words[at + 2]),
         netns: 1,
         pid: u32::try_from(value("pid")).unwrap(),
         twin: words.contains(&"twin"),
         unwanted: words.contains(&"unwanted"),
+        evidence: looked.then(|| Evidence {
+            err: u16::try_from(value("err")).unwrap(),
+            shut_both: words.contains(&"shut"),
+            has_file: words.contains(&"file"),
+            dead: words.contains(&"dead"),
+            unread: u32::try_from(value("unread")).unwrap(),
+        }),
+        minisock,
     }
 }
 
@@ -125,6 +210,12 @@ fn told(t: &Transition) -> String {
             t.owner.source.name()
         )
         .unwrap();
+    }
+    if let Some(first) = t.closed_first {
+        write!(out, " first={}", first.name()).unwrap();
+    }
+    if let Some(reason) = t.end_reason {
+        write!(out, " end={}", reason.name()).unwrap();
     }
     if !t.exact {
         out.push_str(" inexact");
@@ -167,6 +258,11 @@ fn play(path: &Path) {
     }
     engine.finish(&mut updates);
     let said: Vec<String> = updates.iter().map(line).collect();
+    let ledger = ledger(&engine);
+    if std::env::var_os("TCPDWELL_BLESS").is_some() {
+        bless(path, &text, &scenario, &said.join("\n"), &ledger);
+        return;
+    }
     let expected: Vec<&str> = lines(&scenario.expect).collect();
     assert_eq!(
         said.join("\n"),
@@ -174,8 +270,12 @@ fn play(path: &Path) {
         "{}\nsaid (left), expected (right)",
         path.display()
     );
+    assert_eq!(ledger, scenario.ledger, "{}", path.display());
+}
+
+fn ledger(engine: &Engine) -> String {
     let l = engine.ledger();
-    let ledger = format!(
+    let mut out = format!(
         "delivered={} irregular={} repeats={} unknown_starts={} untracked={} open={}",
         l.delivered,
         l.irregular,
@@ -184,7 +284,27 @@ fn play(path: &Path) {
         l.untracked,
         engine.open()
     );
-    assert_eq!(ledger, scenario.ledger, "{}", path.display());
+    let closed = engine.stats().closed_first().filter(|(_, n)| *n > 0);
+    for (first, count) in closed {
+        write!(out, " {}={count}", first.name()).unwrap();
+    }
+    let time_wait = engine.stats().time_wait();
+    if time_wait.entered + time_wait.never_created > 0 {
+        let (entered, never) = (time_wait.entered, time_wait.never_created);
+        write!(out, " tw_entered={entered} tw_never_created={never}").unwrap();
+    }
+    for (reason, count) in &time_wait.ended {
+        write!(out, " tw_{}={count}", reason.name()).unwrap();
+    }
+    out
+}
+
+/// Writes down what was said as what is expected: for a person to read in the diff.
+fn bless(path: &Path, text: &str, scenario: &Scenario, said: &str, ledger: &str) {
+    let new = text
+        .replace(scenario.expect.trim(), said)
+        .replace(&scenario.ledger, ledger);
+    fs::write(path, new).unwrap();
 }
 
 #[test]

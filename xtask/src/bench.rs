@@ -16,6 +16,9 @@ pub(crate) struct BenchArgs {
     /// Fewer and shorter rounds: to see that it works, not to quote
     #[arg(long)]
     quick: bool,
+    /// Only this part: user, kernel or storm
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -37,8 +40,9 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<ExitCode> {
     if args.quick {
         cargo.arg("--quick");
     }
-    if user_only {
-        cargo.arg("--user-only");
+    let only = user_only.then_some("user").or(args.only.as_deref());
+    if let Some(part) = only {
+        cargo.args(["--only", part]);
     }
     if let Some(file) = &args.json {
         // The benchmark runs in its package's folder.

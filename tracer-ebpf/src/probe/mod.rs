@@ -1,4 +1,7 @@
 //! One file per hook. A probe reads what the kernel has there and hands it to [`crate::emit`].
 
+pub mod common;
+pub mod holder;
 pub mod set_state;
+pub mod timewait;
 pub mod tracepoint;

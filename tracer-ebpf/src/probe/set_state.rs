@@ -9,35 +9,41 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    address::{AF_INET6, Address},
+    address::AF_INET6,
     filter::Subject,
     layout::SockLayout,
-    record::{FLAG_TWIN, KIND_STATE_CHANGE},
-    state::{CLOSE, LISTEN, SYN_RECV, is_listener},
+    record::{
+        FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, FLAG_TWIN,
+        KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, StateChange,
+    },
+    state::{CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT2, LISTEN, SYN_RECV, is_listener},
 };
 
+use super::timewait::{self, Minisock};
 use crate::{
     diagnostics::{self, Outcome},
     emit,
     filter::{self, Fate},
-    globals::{HAS_COOKIE, offset},
-    kernel::{load, read},
+    globals::{HAS_COOKIE, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
+    kernel::{Words, bytes, load, mapped, read},
     owner, twin,
 };
 
 /// `sk_protocol` also names MPTCP, SCTP and DCCP sockets here.
 const IPPROTO_TCP: u16 = 6;
 
-/// An address as two words in memory order: bytes one by one would cost sixteen stores.
-type Words = [u64; 2];
+/// Bits of `sk_shutdown`, include/net/sock.h.
+const RCV_SHUTDOWN: u8 = 1;
+const SEND_SHUTDOWN: u8 = 2;
+/// `1 << SOCK_DEAD` of `skc_flags`.
+const SOCK_DEAD: u64 = 1;
 
-#[inline(always)]
-fn bytes(words: Words) -> Address {
-    let (h, l) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
-    [
-        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
-        l[7],
-    ]
+/// What a socket says of its end, as it goes into the record.
+#[derive(Clone, Copy, Default)]
+struct End {
+    flags: u8,
+    err: u16,
+    unread: u32,
 }
 
 /// The program attached first.
@@ -53,17 +59,26 @@ pub fn first(ctx: &BtfTracePointContext) {
 
 /// The program attached second.
 #[inline(always)]
-pub fn twin(ctx: &BtfTracePointContext) {
+pub fn second(ctx: &BtfTracePointContext) {
+    catch(ctx, false);
+}
+
+/// The program attached last.
+#[inline(always)]
+pub fn last(ctx: &BtfTracePointContext) {
     twin::running(true);
-    catch(ctx);
+    catch(ctx, true);
     twin::running(false);
 }
 
 #[inline(always)]
-fn catch(ctx: &BtfTracePointContext) {
+fn catch(ctx: &BtfTracePointContext, last: bool) {
     let change = Change::of(ctx);
-    if twin::noted(change.sk, change.oldstate, change.newstate) || !change.is_tcp() {
+    if twin::noted(change.sk, change.oldstate, change.newstate, last) || !change.is_tcp() {
         return;
+    }
+    if !last {
+        twin::note(change.sk, change.oldstate, change.newstate);
     }
     emit::count(|c| c.twin_caught += 1);
     diagnostics::tell(ctx, change.submit(FLAG_TWIN));
@@ -119,37 +134,124 @@ impl Change {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let owner = owner::of(self.newstate, ts_ns, || {
-            self.field(offset!(SOCK: SockLayout, lock_owned))
-        });
-        let outcome = emit::state_change(|record| {
-            let family = self.family();
-            // SAFETY: a reservation of this size; every field is written, the addresses (aligned to
-            // eight) as words.
-            unsafe {
-                (*record).kind = KIND_STATE_CHANGE;
-                (*record).flags = flags;
-                (*record).oldstate = self.oldstate;
-                (*record).newstate = self.newstate;
-                (*record).family = family;
-                (*record).sport = self.sport();
-                (*record).dport = self.dport();
-                (*record).reserved = 0;
-                (*record).tgid = owner.tgid;
-                (*record).ts_ns = ts_ns;
-                (*record).sk = self.sk as u64;
-                (*record).cookie = self.cookie();
-                (*record).netns = self.netns();
-                (*record).reserved2 = 0;
-                let (saddr, daddr) = self.addresses(family);
-                (&raw mut (*record).saddr).cast::<Words>().write(saddr);
-                (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+            if self.is_destroyed() {
+                0
+            } else {
+                self.field(offset!(SOCK: SockLayout, lock_owned))
             }
         });
+        let outcome = match self.minisock() {
+            None => emit::state_change(|record| {
+                self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid);
+            }),
+            Some(minisock) => emit::into_timewait(|record| {
+                // SAFETY: a reservation of this size; every field is written.
+                unsafe {
+                    let change = &raw mut (*record).change;
+                    self.fill(change, KIND_INTO_TIMEWAIT, flags, ts_ns, owner.tgid);
+                    (*record).tw = minisock.tw;
+                    (*record).outcome = minisock.outcome;
+                    (*record).substate = minisock.substate;
+                    (*record).reserved = [0; 6];
+                }
+            }),
+        };
         if outcome == Outcome::Done && owner.described {
             Outcome::ProcessDescribed
         } else {
             outcome
         }
+    }
+
+    /// `tcp_abort` for `SOCK_DESTROY`: the lock is held by whoever destroys it (`ss -K`).
+    #[inline(always)]
+    fn is_destroyed(&self) -> bool {
+        const ECONNABORTED: i32 = 103;
+        self.newstate == CLOSE
+            && self.field::<i32>(offset!(SOCK: SockLayout, err)) == ECONNABORTED
+    }
+
+    /// Writes every field, the addresses (aligned to eight) as words.
+    #[inline(always)]
+    fn fill(&self, record: *mut StateChange, kind: u8, flags: u8, ts_ns: u64, tgid: u32) {
+        let family = self.family();
+        let end = self.end();
+        let (saddr, daddr) = self.addresses(family);
+        // SAFETY: the caller's reservation.
+        unsafe {
+            (*record).kind = kind;
+            (*record).flags = flags | end.flags;
+            (*record).oldstate = self.oldstate;
+            (*record).newstate = self.newstate;
+            (*record).family = family;
+            (*record).sport = self.sport();
+            (*record).dport = self.dport();
+            (*record).err = end.err;
+            (*record).tgid = tgid;
+            (*record).ts_ns = ts_ns;
+            (*record).sk = self.sk as u64;
+            (*record).cookie = self.cookie();
+            (*record).netns = self.netns();
+            (*record).unread = end.unread;
+            (&raw mut (*record).saddr).cast::<Words>().write(saddr);
+            (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+        }
+    }
+
+    /// What the socket says of its end.
+    #[inline(always)]
+    fn end(&self) -> End {
+        if self.newstate != CLOSE || self.oldstate == LISTEN {
+            return End::default();
+        }
+        let shutdown: u8 = self.field(offset!(SOCK: SockLayout, shutdown));
+        let dead: u64 = self.field(offset!(SOCK: SockLayout, sock_flags));
+        let file: u64 = self.field(offset!(SOCK: SockLayout, file));
+        let mut flags = FLAG_LOOKED;
+        if shutdown & RCV_SHUTDOWN != 0 {
+            flags |= FLAG_RCV_SHUTDOWN;
+        }
+        if shutdown & SEND_SHUTDOWN != 0 {
+            flags |= FLAG_SEND_SHUTDOWN;
+        }
+        if dead & SOCK_DEAD != 0 {
+            flags |= FLAG_DEAD;
+        }
+        if file == 0 {
+            flags |= FLAG_NO_FILE;
+        }
+        let mut unread = 0;
+        if matches!(self.oldstate, ESTABLISHED | CLOSE_WAIT | SYN_RECV) {
+            // Beyond what the verifier knows of a `struct sock`.
+            let sk = self.sk as u64;
+            unread = read::<u32>(sk, offset!(SOCK: SockLayout, rcv_nxt))
+                .wrapping_sub(read::<u32>(sk, offset!(SOCK: SockLayout, copied_seq)));
+        }
+        End {
+            flags,
+            err: self.field::<i32>(offset!(SOCK: SockLayout, err)) as u16,
+            unread,
+        }
+    }
+
+    /// The minisock that takes over at this change, or that should have.
+    #[inline(always)]
+    fn minisock(&self) -> Option<Minisock> {
+        if TIMEWAIT_HOOK.load() == HOOK_NONE
+            || self.newstate != CLOSE
+            || !matches!(self.oldstate, FIN_WAIT2 | CLOSING)
+        {
+            return None;
+        }
+        let hash = self.field(offset!(SOCK: SockLayout, hash));
+        let dport = self.field(offset!(SOCK: SockLayout, dport));
+        if let Some(minisock) = timewait::born(self.sk as u64, hash, dport) {
+            return Some(minisock);
+        }
+        let err: i32 = self.field(offset!(SOCK: SockLayout, err));
+        let net: u64 = self.field(offset!(SOCK: SockLayout, net));
+        (TIMEWAIT_HOOK.load() == HOOK_TIMER && err == 0 && timewait::overflows(self.sk as u64, net))
+            .then_some(Minisock::OVERFLOW)
     }
 
     #[inline(always)]
@@ -230,17 +332,17 @@ impl Change {
 
     #[inline(always)]
     fn v4(&self, offset: usize) -> Words {
-        let a = self.field::<u32>(offset).to_ne_bytes();
-        [
-            0,
-            u64::from_ne_bytes([0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]]),
-        ]
+        mapped(self.field(offset))
     }
 
     #[inline(always)]
     fn cookie(&self) -> u64 {
         if HAS_COOKIE.load() == 0 || self.is_unborn() {
             return 0;
+        }
+        let given: u64 = self.field(offset!(SOCK: SockLayout, cookie));
+        if given != 0 {
+            return given;
         }
         // SAFETY: `sk` is the tracepoint's argument.
         unsafe { bpf_get_socket_cookie(self.sk.cast_mut().cast()) }

@@ -9,7 +9,7 @@ use tracer_common::{
     filter::Subject,
     layout::{TaskLayout, TracepointLayout},
     record::{KIND_STATE_CHANGE, StateChange},
-    state::{LISTEN, SYN_RECV, is_listener},
+    state::{CLOSE, LISTEN, SYN_RECV, is_listener},
 };
 
 use crate::{
@@ -94,7 +94,12 @@ impl Event {
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let sk: u64 = self.field(offset!(TRACEPOINT: TracepointLayout, skaddr));
         let owner = owner::of(newstate, ts_ns, || {
-            read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
+            // What `CLOSE` comes from is not known here.
+            if newstate == CLOSE {
+                0
+            } else {
+                read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
+            }
         });
         let outcome = emit::state_change(|record| {
             let made = StateChange {
@@ -105,13 +110,13 @@ impl Event {
                 family: self.field(offset!(TRACEPOINT: TracepointLayout, family)),
                 sport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
                 dport: self.dport(),
-                reserved: 0,
+                err: 0,
                 tgid: owner.tgid,
                 ts_ns,
                 sk,
                 cookie: 0,
                 netns: 0,
-                reserved2: 0,
+                unread: 0,
                 saddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
                 daddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
             };

@@ -35,15 +35,26 @@ struct Args {
     /// Write the results to this file, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only what needs no kernel.
-    #[arg(long)]
-    user_only: bool,
+    /// Only this part.
+    #[arg(long, value_name = "PART", value_enum)]
+    only: Option<Part>,
     /// In a process of its own: the memory of so many connections.
     #[arg(long, hide = true)]
     memory: Option<usize>,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// What needs no kernel.
+    User,
+    /// Kernel time per transition.
+    Kernel,
+    /// Throughput and loss.
+    Storm,
 }
 
 /// How much is measured.
@@ -77,11 +88,18 @@ fn main() -> Result<ExitCode> {
     }
     let effort = if args.quick { QUICK } else { FULL };
     let mut report = Report::new(Machine::look()?, args.quick);
-    report.user = user::measure(&effort)?;
-    report.memory = memory::measure()?;
-    if !args.user_only {
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::User) {
+        report.user = user::measure(&effort)?;
+        report.memory = memory::measure()?;
+    }
+    if wanted(Part::Kernel) || wanted(Part::Storm) {
         load::enter_own_namespace()?;
+    }
+    if wanted(Part::Kernel) {
         report.kernel = kernel::measure(&effort)?;
+    }
+    if wanted(Part::Storm) {
         report.storm = storm::measure(&effort)?;
     }
     report.machine.load_after = report::load_average()?;

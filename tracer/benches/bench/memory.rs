@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use procfs::process::Process;
 use serde::Serialize;
 use tracer::{
-    decode,
+    decode::Decoder,
     engine::{Engine, Event, EventBody, Limits},
 };
 
@@ -54,8 +54,11 @@ pub fn measure_this_process(connections: usize) -> Result<()> {
         engine.handle_event(event, &mut updates);
         updates.clear();
     };
-    let decoded =
-        |record: &[u8]| decode::event(record).map_err(|error| anyhow!("decoding: {error:?}"));
+    let decoded = |record: &[u8]| {
+        Decoder::default()
+            .event(record)
+            .map_err(|error| anyhow!("decoding: {error:?}"))
+    };
     for process in processes() {
         take(&decoded(&process)?);
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use bytes::BytesMut;
 use serde::Serialize;
 use tracer::{
-    decode,
+    decode::Decoder,
     engine::{Engine, Event, EventBody, Limits, Mono, Update},
     filter::{Filter, Gate},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
@@ -99,7 +99,9 @@ fn stage(
 }
 
 fn event(record: &[u8]) -> Result<Event> {
-    decode::event(record).map_err(|error| anyhow!("decoding: {error:?}"))
+    Decoder::default()
+        .event(record)
+        .map_err(|error| anyhow!("decoding: {error:?}"))
 }
 
 fn decode_only(records: &[u8]) -> Result<()> {

@@ -11,7 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use filters::FilterArgs;
 pub use values::RingSize;
 
-use crate::ebpf::StateSource;
+use crate::{
+    ebpf::{Options, StateSource, TimewaitSource},
+    filter::Filter,
+};
 
 /// How long TCP connections sit in each state, measured as it happens.
 #[derive(Debug, Parser)]
@@ -41,9 +44,10 @@ pub enum Verb {
 /// `trace`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A socket that goes into TIME_WAIT shows as the kernel reports it, FIN_WAIT2 -> CLOSE: the kernel \
-replaces it by a smaller object at that moment. MS is the time spent in OLDSTATE, '-' where its \
-beginning was not seen. PID and COMM are the socket's owner, '-' where it is not certain.")]
+MS is the time spent in OLDSTATE, '-' where its beginning was not seen. PID and COMM are the socket's \
+owner, '-' where it is not certain. TIME_WAIT is shown as it truly happens where the kernel lets us \
+look ('tcpdwell check'); else such a socket shows as FIN_WAIT2 -> CLOSE. -w adds who closed first, \
+and why a connection ended.")]
 pub struct TraceArgs {
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
@@ -53,7 +57,7 @@ pub struct TraceArgs {
     /// Add a column TIME: time of day.
     #[arg(short = 'T', long = "timestamp")]
     pub timestamp: bool,
-    /// Room for every IPv6 address and whole process names.
+    /// Room for every IPv6 address and whole process names; and who closed first, and why it ended.
     #[arg(short, long)]
     pub wide: bool,
     /// What to print.
@@ -84,6 +88,46 @@ pub struct LiveArgs {
     /// Where state changes come from; auto takes the best that works.
     #[arg(long, value_name = "HOOK", value_enum, default_value_t)]
     pub state_source: StateSourceArg,
+    /// Where the lives of TIME_WAIT sockets come from; auto takes the best that proves itself.
+    #[arg(long, value_name = "HOOK", value_enum, default_value_t)]
+    pub tw_source: TimewaitSourceArg,
+}
+
+impl LiveArgs {
+    /// As the kernel side wants it.
+    pub fn options(&self, filter: Filter, log_level: log::LevelFilter) -> Options {
+        let timewait = match self.tw_source {
+            TimewaitSourceArg::Auto => TimewaitSource::LADDER.to_vec(),
+            TimewaitSourceArg::Fentry => vec![TimewaitSource::Fentry],
+            TimewaitSourceArg::Kprobe => vec![TimewaitSource::Kprobe],
+            TimewaitSourceArg::Timer => vec![TimewaitSource::Timer],
+            TimewaitSourceArg::None => Vec::new(),
+        };
+        Options {
+            ring_size: self.ring_size.0,
+            forced: self.state_source.forced(),
+            timewait_forced: timewait.len() == 1,
+            timewait,
+            filter,
+            log_level,
+        }
+    }
+}
+
+/// `--tw-source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TimewaitSourceArg {
+    /// The best that proves itself on a connection of its own.
+    #[default]
+    Auto,
+    /// The kernel's functions, by fentry and fexit.
+    Fentry,
+    /// The same functions, by kprobes.
+    Kprobe,
+    /// The timers of TIME_WAIT sockets, by tracepoints.
+    Timer,
+    /// Don't ask: TIME_WAIT shows as CLOSE.
+    None,
 }
 
 /// `--format` of `trace`.

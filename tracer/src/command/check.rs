@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::require;
 use crate::{
     cli::{CheckArgs, CheckFormat},
-    ebpf::{Capabilities, Kernel, Lockdown, Options, Probes, StateSource, tracefs_is_mounted},
+    ebpf::{
+        AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, StateSource, TimewaitSource,
+        tracefs_is_mounted,
+    },
     error::Failure,
     filter::Filter,
     logging,
@@ -31,9 +34,11 @@ struct Report {
 #[derive(Debug, Default, Serialize)]
 struct Hooks {
     state: Option<&'static str>,
+    time_wait: Option<&'static str>,
     cookie: bool,
     netns: bool,
     owner: Option<&'static str>,
+    accept: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,12 +58,9 @@ struct Degraded {
 /// Runs it. Exit code 3 where tracing is not possible.
 pub(super) fn run(args: &CheckArgs, verbosity: u8) -> Result<ExitCode> {
     let kernel = Kernel::look();
-    let options = Options {
-        ring_size: args.live.ring_size.0,
-        forced: args.live.state_source.forced(),
-        filter: Filter::default(),
-        log_level: logging::level(verbosity),
-    };
+    let options = args
+        .live
+        .options(Filter::default(), logging::level(verbosity));
     let report = look(&kernel, &options)?;
     let text = match args.format {
         CheckFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -118,9 +120,11 @@ impl Report {
         self.can_trace = true;
         self.hooks = Hooks {
             state: Some(source.name()),
+            time_wait: probes.timewait().map(TimewaitSource::name),
             cookie: probes.has_cookie(),
             netns: source == StateSource::TpBtf,
             owner,
+            accept: probes.accept().map(AcceptSource::name),
         };
         for attempt in probes.attempts() {
             self.programs.push(Rung {
@@ -135,6 +139,27 @@ impl Report {
                 "this kernel has no bpf_get_socket_cookie for tracing programs",
                 "Linux 5.12 or later; until then sockets are told apart by address and tuple",
             );
+        }
+        if probes.timewait().is_none() {
+            self.degrade(
+                "TIME_WAIT",
+                "no hook tells of it; such sockets show as FIN_WAIT2 -> CLOSE",
+                "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
+                 (kernel.kptr_restrict below 2, CAP_SYSLOG)",
+            );
+        }
+        match probes.accept() {
+            Some(AcceptSource::Read) => self.degrade(
+                "owners of accepted connections",
+                "inet_csk_accept can't be hooked; they are known from the first read on",
+                "fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+            ),
+            None => self.degrade(
+                "owners of accepted connections",
+                "no hook tells of them; they are known when they close",
+                "BTF, and fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+            ),
+            Some(_) => {}
         }
         if source == StateSource::Tracepoint {
             self.degrade(
@@ -159,7 +184,7 @@ impl Report {
         let mut out = format!(
             "kernel        {}\nBTF           {}\ntracefs       {}\nlockdown      {}\n\
              capabilities  {}\nstate changes {}\n  cookies     {}\n  namespaces  {}\n  \
-             owners      {}\n",
+             owners      {}\n  accept      {}\nTIME_WAIT     {}\n",
             self.kernel,
             yes(self.btf),
             if self.tracefs {
@@ -173,6 +198,8 @@ impl Report {
             yes(self.hooks.cookie),
             yes(self.hooks.netns),
             self.hooks.owner.unwrap_or("-"),
+            self.hooks.accept.unwrap_or("-"),
+            self.hooks.time_wait.unwrap_or("-"),
         );
         for rung in &self.programs {
             let state = rung.error.as_deref().unwrap_or("attached");

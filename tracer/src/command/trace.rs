@@ -9,13 +9,13 @@ use tracer_common::filter::NETNS;
 use super::require;
 use crate::{
     cli::{TraceArgs, TraceFormat},
-    ebpf::{Kernel, Options, Probes, StateSource},
+    ebpf::{Kernel, Probes, StateSource, TimewaitSource},
     engine::{Engine, Limits},
     error::Failure,
     filter::{Filter, Gate},
     logging,
     pipeline::{Outcome, Pipeline},
-    render::dwells,
+    render::{dwells, ends},
     shutdown::{Ended, Shutdown},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
     source::live::LiveSource,
@@ -27,12 +27,7 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
     let kernel = Kernel::look();
     require(&kernel)?;
     let output = Output::open(args.output.as_deref())?;
-    let options = Options {
-        ring_size: args.live.ring_size.0,
-        forced: args.live.state_source.forced(),
-        filter: filter.clone(),
-        log_level: logging::level(verbosity),
-    };
+    let options = args.live.options(filter.clone(), logging::level(verbosity));
     let probes = Probes::attach(&kernel, &options)?;
     tell_rung(&probes, &filter)?;
     let start = Start {
@@ -42,10 +37,11 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
             .to_owned(),
         kernel: kernel.release,
         state: probes.source().name(),
-        owner: if probes.knows_tasks() {
-            "state"
-        } else {
-            "none"
+        time_wait: probes.timewait().map_or("none", TimewaitSource::name),
+        owner: match probes.accept() {
+            Some(source) => source.name(),
+            None if probes.knows_tasks() => "state",
+            None => "none",
         },
     };
     let mut source = LiveSource::new(probes)?;
@@ -95,6 +91,7 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
         (!probes.has_cookie(), "cookies"),
         (classic, "network namespaces"),
         (!probes.knows_tasks(), "owners"),
+        (probes.timewait().is_none(), "TIME_WAIT"),
     ];
     let missing: Vec<_> = missing
         .iter()
@@ -105,8 +102,11 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
         [] => String::new(),
         some => format!(" without {}", some.join(", ")),
     };
+    let time_wait = probes
+        .timewait()
+        .map_or_else(String::new, |s| format!(", TIME_WAIT by {}", s.name()));
     logging::note(&format!(
-        "tracing TCP state changes by {}{without}; Ctrl-C ends",
+        "tracing TCP state changes by {}{time_wait}{without}; Ctrl-C ends",
         probes.source().name(),
     ));
     Ok(())
@@ -118,7 +118,8 @@ fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
         logging::note(&format!("the command '{name}' ended: {status}"));
     }
     if verbosity > 0 {
-        for line in dwells::table(outcome.engine.stats()) {
+        let stats = outcome.engine.stats();
+        for line in dwells::table(stats).into_iter().chain(ends::lines(stats)) {
             logging::note(&line);
         }
     }

@@ -12,6 +12,7 @@ const MAX_DEPTH: u32 = 32;
 
 mod kind {
     pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
     pub(super) const ARRAY: u32 = 3;
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
@@ -20,6 +21,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -150,6 +152,28 @@ impl<'a> Btf<'a> {
             ty = self.peel(id);
         }
         Ok(bits / 8)
+    }
+
+    /// Whether the member is a pointer.
+    pub fn is_pointer(&self, path: &str) -> bool {
+        let mut parts = path.split('.');
+        let mut ty = parts.next().and_then(|name| self.struct_named(name));
+        for member in parts {
+            let found = ty.and_then(|t| self.member(&t, member.as_bytes(), MAX_DEPTH));
+            ty = found.and_then(|(_, id)| self.peel(id));
+        }
+        ty.is_some_and(|ty| ty.kind == kind::PTR)
+    }
+
+    /// How many arguments a function takes; `None`: the kernel has none of that name.
+    pub fn arguments(&self, function: &str) -> Option<usize> {
+        let ty = self
+            .starts
+            .iter()
+            .filter_map(|start| self.type_at(*start as usize).ok())
+            .find(|t| t.kind == kind::FUNC && self.name(t.name) == function.as_bytes())?;
+        let prototype = self.by_id(ty.refers_to)?;
+        (prototype.kind == kind::FUNC_PROTO).then_some(prototype.count)
     }
 
     /// Offset in bits, and type.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tracer_common::layout::{SockLayout, TaskLayout, TracepointLayout};
+use tracer_common::layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout};
 
 use super::{
     btf::{Btf, BtfError},
@@ -25,6 +25,40 @@ pub(super) fn resolve_sock(btf: &Btf<'_>) -> Result<SockLayout, BtfError> {
         protocol: btf.offset_of("sock.sk_protocol")?,
         lock_owned: btf.offset_of("sock.sk_lock.owned")?,
         inet_sport: btf.offset_of("inet_sock.inet_sport")?,
+        cookie: btf.offset_of("sock_common.skc_cookie")?,
+        hash: btf.offset_of("sock_common.skc_hash")?,
+        sock_flags: btf.offset_of("sock_common.skc_flags")?,
+        err: btf.offset_of("sock.sk_err")?,
+        shutdown: btf.offset_of("sock.sk_shutdown")?,
+        file: btf.offset_of("sock.sk_socket")?,
+        rcv_nxt: btf.offset_of("tcp_sock.rcv_nxt")?,
+        copied_seq: btf.offset_of("tcp_sock.copied_seq")?,
+    })
+}
+
+/// Where a minisock's fields are on this kernel.
+pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError> {
+    let row = "inet_timewait_death_row";
+    let (buckets, buckets_bias) = match btf.offset_of(&format!("{row}.tw_refcount")) {
+        Ok(offset) => (offset, 1),
+        Err(_) => (btf.offset_of(&format!("{row}.tw_count"))?, 0),
+    };
+    let death_row = "net.ipv4.tcp_death_row";
+    Ok(TimewaitLayout {
+        substate: btf.offset_of("inet_timewait_sock.tw_substate")?,
+        timer: btf.offset_of("inet_timewait_sock.tw_timer")?,
+        // Only since 6.14.
+        entry_stamp: btf
+            .offset_of("inet_timewait_sock.tw_entry_stamp")
+            .unwrap_or(0),
+        expires: btf.offset_of("timer_list.expires")?,
+        function: btf.offset_of("timer_list.function")?,
+        buckets,
+        buckets_bias,
+        max_buckets: btf.offset_of(&format!("{row}.sysctl_max_tw_buckets"))?,
+        death_row: btf.offset_of(death_row)?,
+        death_row_is_pointer: u32::from(btf.is_pointer(death_row)),
+        linger2: btf.offset_of("tcp_sock.linger2")?,
     })
 }
 

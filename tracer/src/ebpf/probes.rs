@@ -5,22 +5,29 @@ use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, ProgramError, ProgramFd, RawTracePoint, TracePoint},
+    util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
 use log::LevelFilter;
 use tracer_common::{
     counters::Counters,
     filter::FILTER_WORDS,
-    layout::{SockLayout, TaskLayout, TracepointLayout},
+    layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
 };
 
 use super::{
     btf::Btf,
     counters::{self, CounterMap},
+    early,
     kernel::Kernel,
-    layout, object, tracefs,
+    layout, object, selftest,
+    timewait::{self, AcceptSource, TimewaitSource},
+    tracefs,
 };
-use crate::{engine::LostCount, error::Failure, filter::Filter, source::Account};
+use crate::{
+    decode::Decoder, engine::LostCount, error::Failure, filter::Filter, source::Account,
+    stack::Symbols,
+};
 
 const TRACEPOINT: &str = "inet_sock_set_state";
 
@@ -50,6 +57,10 @@ pub struct Options {
     pub ring_size: u32,
     /// The rung to use, and no other.
     pub forced: Option<StateSource>,
+    /// Which hooks may tell of minisocks, the best first; none: nobody asks.
+    pub timewait: Vec<TimewaitSource>,
+    /// One of them must.
+    pub timewait_forced: bool,
     /// What is wanted.
     pub filter: Filter,
     /// Which diagnostics the kernel programs send.
@@ -65,13 +76,43 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
+/// Links, and the programs whose skipped runs are a loss.
+#[derive(Default)]
+pub(super) struct Attached {
+    links: Vec<Box<dyn Send>>,
+    watched: Vec<ProgramFd>,
+}
+
+impl Attached {
+    /// Keeps a link; detached when dropped.
+    pub(super) fn add(
+        &mut self,
+        link: impl Send + 'static,
+        watched: Option<&ProgramFd>,
+    ) -> Result<()> {
+        self.links.push(Box::new(link));
+        if let Some(program) = watched {
+            self.watched.push(program.try_clone()?);
+        }
+        Ok(())
+    }
+}
+
 /// The attached programs. Dropping them detaches.
 pub struct Probes {
     ebpf: Ebpf,
     counters: CounterMap,
-    links: Vec<Box<dyn Send>>,
+    /// The way out; gone when somebody took it.
+    ring: Option<RingBuf<MapData>>,
+    /// State changes, and what tells of minisocks and holders.
+    links: Attached,
+    others: Attached,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     source: StateSource,
+    timewait: Option<TimewaitSource>,
+    accept: Option<AcceptSource>,
+    symbols: Symbols,
+    hz: Option<u32>,
     has_cookie: bool,
     knows_tasks: bool,
     ring_size: u32,
@@ -79,6 +120,10 @@ pub struct Probes {
     /// The program that may be skipped, and the counters when all were attached.
     first: ProgramFd,
     baseline: Counters,
+    /// Records that came while the hooks were tested, and how many of the test's own were dropped.
+    early: Vec<Vec<u8>>,
+    early_filtered: u64,
+    own: u64,
 }
 
 impl std::fmt::Debug for Probes {
@@ -96,27 +141,53 @@ struct Globals {
     sock: SockLayout,
     task: TaskLayout,
     tracepoint: TracepointLayout,
+    timewait: TimewaitLayout,
+    timewait_hook: u32,
+    timewait_handler: u64,
     has_cookie: bool,
 }
+
+/// The hooks for minisocks can't be had, or tell nothing: the next rung may.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct TimewaitUnavailable(anyhow::Error);
 
 impl Probes {
     /// Tries the rungs from the best one down.
     pub fn attach(kernel: &Kernel, options: &Options) -> Result<Self> {
         let mut attempts = Vec::new();
         let wants = |source| options.forced.is_none_or(|forced| forced == source);
+        let mut refused = Vec::new();
         if wants(StateSource::TpBtf) {
+            let symbols = Symbols::new(&kernel_symbols().unwrap_or_default());
             for has_cookie in [true, false] {
                 let rung = if has_cookie {
                     "tp_btf:inet_sock_set_state with cookie"
                 } else {
                     "tp_btf:inet_sock_set_state"
                 };
-                match Self::attach_btf(kernel, options, has_cookie) {
-                    Ok(probes) => return Ok(probes.after(attempts, rung)),
-                    Err(error) => attempts.push(Attempt::failed(rung, &error)),
+                refused.clear();
+                let best_first = options.timewait.iter().copied().map(Some);
+                let none = (!options.timewait_forced).then_some(None);
+                for timewait in best_first.chain(none) {
+                    let tried = Self::attach_btf(kernel, options, has_cookie, timewait, &symbols);
+                    match (tried, timewait) {
+                        (Ok(probes), _) => {
+                            attempts.append(&mut refused);
+                            return Ok(probes.after(attempts, rung));
+                        }
+                        (Err(error), Some(source)) if error.is::<TimewaitUnavailable>() => {
+                            refused.push(Attempt::failed(source.name(), &error));
+                        }
+                        (Err(error), _) => {
+                            attempts.push(Attempt::failed(rung, &error));
+                            break;
+                        }
+                    }
                 }
             }
         }
+        attempts.append(&mut refused);
         if wants(StateSource::Tracepoint) {
             let rung = "tracepoint:sock:inet_sock_set_state";
             match tracefs::with(|| Self::attach_classic(kernel, options)) {
@@ -137,40 +208,137 @@ impl Probes {
     }
 
     fn after(mut self, mut attempts: Vec<Attempt>, rung: &'static str) -> Self {
+        attempts.append(&mut self.attempts);
         attempts.push(Attempt { rung, error: None });
         self.attempts = attempts;
         self
     }
 
-    fn attach_btf(kernel: &Kernel, options: &Options, has_cookie: bool) -> Result<Self> {
+    fn attach_btf(
+        kernel: &Kernel,
+        options: &Options,
+        has_cookie: bool,
+        timewait: Option<TimewaitSource>,
+        symbols: &Symbols,
+    ) -> Result<Self> {
         let bytes = kernel.btf.as_ref().map_err(|why| anyhow!("{why}"))?;
         let btf = Btf::parse(bytes).context("the kernel's BTF")?;
-        let globals = Globals {
+        let mut globals = Globals {
             sock: layout::resolve_sock(&btf).context("the kernel's BTF")?,
             task: layout::resolve_task(&btf).context("the kernel's BTF")?,
             has_cookie,
             ..Globals::default()
         };
+        if let Some(source) = timewait {
+            globals.timewait = layout::resolve_timewait(&btf).map_err(unavailable)?;
+            globals.timewait_hook = source.hook();
+            globals.timewait_handler = symbols.handler().unwrap_or(0);
+            if source == TimewaitSource::Timer && globals.timewait_handler == 0 {
+                let hidden = anyhow!(
+                    "the address of tw_timer_handler is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)"
+                );
+                return Err(TimewaitUnavailable(hidden).into());
+            }
+        }
         let mut ebpf = load(options, &globals)?;
+        let arguments = btf.arguments("inet_csk_accept");
         let btf = AyaBtf::parse(bytes, Endianness::default()).context("the kernel's BTF")?;
-        // Both are loaded before either is attached, and the twin after the first: it looks for
-        // the first one's note.
-        let names = ["set_state", "set_state_twin"];
+        // What tells of minisocks is attached before what relies on it.
+        let mut others = Attached::default();
+        if let Some(source) = timewait {
+            timewait::attach(&mut ebpf, &btf, source, &mut others).map_err(unavailable)?;
+        }
+        // Loaded before any is attached, and attached in this order: each looks for the notes of
+        // those before.
+        let names = ["set_state", "set_state_twin", "set_state_last"];
         for name in names {
             let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
             program.load(TRACEPOINT, &btf).map_err(loading(name))?;
         }
-        let mut links: Vec<Box<dyn Send>> = Vec::new();
+        let (accept, refused) = timewait::attach_accept(&mut ebpf, &btf, arguments, &mut others);
+        let mut links = Attached::default();
         for name in names {
             let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
             let id = program
                 .attach()
                 .with_context(|| format!("attaching {name}"))?;
-            links.push(Box::new(program.take_link(id)?));
+            links.add(program.take_link(id)?, None)?;
         }
         let first: &mut BtfTracePoint = program(&mut ebpf, names[0])?;
         let first = first.fd()?.try_clone()?;
-        Self::attached(ebpf, links, first, StateSource::TpBtf, &globals, options)
+        let mut probes = Self::attached(
+            ebpf,
+            (links, others),
+            first,
+            StateSource::TpBtf,
+            &globals,
+            options,
+        )?;
+        probes.accept = accept;
+        for (rung, error) in refused {
+            probes.attempts.push(Attempt::failed(rung, &error));
+        }
+        if let Some(source) = timewait {
+            probes.timewait = Some(source);
+            probes.test_timewait()?;
+            probes.symbols = symbols.clone();
+        }
+        probes.apply_filter(&options.filter)?;
+        Ok(probes)
+    }
+
+    /// Lets the hooks for minisocks prove themselves.
+    fn test_timewait(&mut self) -> Result<()> {
+        let ring = self.ring.as_mut().context("the ring buffer is taken")?;
+        match selftest::run(ring) {
+            Ok(found) if found.start && found.end => {
+                self.early = found.foreign;
+                self.own = found.own;
+                self.hz = found.hz;
+                Ok(())
+            }
+            Ok(found) => {
+                let what = match (found.start, found.end) {
+                    (false, false) => "neither the birth nor the end of a minisock",
+                    (false, true) => "no birth of a minisock",
+                    _ => "no end of a minisock",
+                };
+                let silent = anyhow!("attached, but the self-test saw {what}");
+                Err(TimewaitUnavailable(silent).into())
+            }
+            Err(error) => {
+                log::warn!("the hooks for TIME_WAIT could not be tested: {error:#}");
+                Ok(())
+            }
+        }
+    }
+
+    /// The filter in two steps: the programs run already, and must not see half of it.
+    fn apply_filter(&mut self, filter: &Filter) -> Result<()> {
+        if !filter.has_kernel_part() {
+            return Ok(());
+        }
+        let map = self.ebpf.map_mut("FILTER").context("no map FILTER")?;
+        let mut map: Array<_, [u64; FILTER_WORDS]> = Array::try_from(map)?;
+        let mut undecided = filter.kernel.clone();
+        undecided.criteria = 0;
+        for step in [&undecided, &filter.kernel] {
+            map.set(0, step.words(), 0)
+                .context("handing the filter over")?;
+        }
+        self.filter_early(filter)
+    }
+
+    /// Holds the filter against what came before the programs had it.
+    fn filter_early(&mut self, filter: &Filter) -> Result<()> {
+        let ring = self.ring.as_mut().context("the ring buffer is taken")?;
+        while let Some(record) = ring.next() {
+            self.early.push(record.to_vec());
+        }
+        let before = self.early.len();
+        self.early.retain(|record| early::is_wanted(record, filter));
+        self.early_filtered = (before - self.early.len()) as u64;
+        Ok(())
     }
 
     fn attach_classic(kernel: &Kernel, options: &Options) -> Result<Self> {
@@ -194,26 +362,29 @@ impl Probes {
         let id = classic
             .attach("sock", TRACEPOINT)
             .context("attaching set_state_classic")?;
-        let mut links: Vec<Box<dyn Send>> = vec![Box::new(classic.take_link(id)?)];
+        let mut links = Attached::default();
+        links.add(classic.take_link(id)?, None)?;
         let first = classic.fd()?.try_clone()?;
         let witness: &mut RawTracePoint = program(&mut ebpf, "set_state_witness")?;
         let id = witness
             .attach(TRACEPOINT)
             .context("attaching set_state_witness")?;
-        links.push(Box::new(witness.take_link(id)?));
-        Self::attached(
+        links.add(witness.take_link(id)?, Some(witness.fd()?))?;
+        let mut probes = Self::attached(
             ebpf,
-            links,
+            (links, Attached::default()),
             first,
             StateSource::Tracepoint,
             &globals,
             options,
-        )
+        )?;
+        probes.apply_filter(&options.filter)?;
+        Ok(probes)
     }
 
     fn attached(
         mut ebpf: Ebpf,
-        links: Vec<Box<dyn Send>>,
+        (links, others): (Attached, Attached),
         first: ProgramFd,
         source: StateSource,
         globals: &Globals,
@@ -227,24 +398,53 @@ impl Probes {
             None
         };
         let baseline = counters::sum(&counters)?;
+        let ring = take_map(&mut ebpf, "EVENTS")?;
+        let ring = RingBuf::try_from(ring).context("mapping the ring buffer")?;
         Ok(Self {
             ebpf,
             counters,
+            ring: Some(ring),
             links,
+            others,
             logger,
             source,
+            timewait: None,
+            accept: None,
+            symbols: Symbols::default(),
+            hz: None,
             has_cookie: globals.has_cookie,
             knows_tasks: globals.task != TaskLayout::default(),
             ring_size: options.ring_size,
             attempts: Vec::new(),
             first,
             baseline,
+            early: Vec::new(),
+            early_filtered: 0,
+            own: 0,
         })
     }
 
     /// Where state changes come from.
     pub fn source(&self) -> StateSource {
         self.source
+    }
+
+    /// What tells of minisocks.
+    pub fn timewait(&self) -> Option<TimewaitSource> {
+        self.timewait
+    }
+
+    /// What tells who accepts.
+    pub fn accept(&self) -> Option<AcceptSource> {
+        self.accept
+    }
+
+    /// What the records of this kernel are read by.
+    pub fn decoder(&self) -> Decoder {
+        Decoder {
+            symbols: self.symbols.clone(),
+            hz: self.hz,
+        }
     }
 
     /// Whether sockets have cookies.
@@ -267,10 +467,10 @@ impl Probes {
         self.ring_size
     }
 
-    /// The way out, once.
-    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>> {
-        let map = take_map(&mut self.ebpf, "EVENTS")?;
-        RingBuf::try_from(map).context("mapping the ring buffer")
+    /// The way out, once, and what came out of it already.
+    pub fn take_ring(&mut self) -> Result<(RingBuf<MapData>, Vec<Vec<u8>>)> {
+        let ring = self.ring.take().context("the ring buffer is taken")?;
+        Ok((ring, std::mem::take(&mut self.early)))
     }
 
     /// Hands the kernel programs' diagnostics to the log.
@@ -282,32 +482,49 @@ impl Probes {
 
     /// No more events from here on; counters can still be read.
     pub fn detach(&mut self) {
-        self.links.clear();
+        self.links.links.clear();
+        self.others.links.clear();
     }
 
     /// What was counted since everything was attached.
     pub fn account(&self) -> Result<Account> {
-        let counters = counters::sum(&self.counters)?;
-        let recursion = match self.source {
-            StateSource::TpBtf => {
-                counters::recursion_misses(&self.first)?.saturating_sub(counters.twin_caught)
-            }
+        let mut counters = counters::sum(&self.counters)?;
+        counters.seen -= self.own;
+        counters.submitted -= self.own + self.early_filtered;
+        counters.filtered += self.early_filtered;
+        let mut skipped = 0;
+        match self.source {
+            StateSource::TpBtf => skipped += counters::recursion_misses(&self.first)?,
             StateSource::Tracepoint => {
-                let seen = counters.witness_runs - self.baseline.witness_runs;
+                // The witness has a guard of its own, and says what it missed.
+                let mut seen = counters.witness_runs - self.baseline.witness_runs;
+                for witness in &self.links.watched {
+                    seen += counters::recursion_misses(witness)?;
+                }
                 let ran = counters.tracepoint_runs - self.baseline.tracepoint_runs;
-                seen.saturating_sub(ran)
+                skipped += seen.saturating_sub(ran);
             }
-        };
+        }
+        let mut timewait_skipped = 0;
+        for program in &self.others.watched {
+            timewait_skipped += counters::recursion_misses(program)?;
+        }
         Ok(Account {
             counters,
+            skipped,
+            timewait_skipped,
             lost: LostCount {
                 ring_full: counters.ring_full,
-                recursion,
+                recursion: skipped.saturating_sub(counters.twin_caught),
                 map_full: counters.map_full,
                 decode: 0,
             },
         })
     }
+}
+
+fn unavailable(error: impl Into<anyhow::Error>) -> TimewaitUnavailable {
+    TimewaitUnavailable(error.into())
 }
 
 impl Attempt {
@@ -329,22 +546,22 @@ fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
     } else {
         0
     };
-    let mut ebpf = EbpfLoader::new()
+    let timewait = globals.timewait.words();
+    let ebpf = EbpfLoader::new()
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
         .override_global("TRACEPOINT", &tracepoint[..], true)
         .override_global("HAS_COOKIE", &has_cookie, true)
+        // The helpers came with 5.12 and 5.11: one rung.
+        .override_global("HAS_TASK_BTF", &has_cookie, true)
+        .override_global("TIMEWAIT", &timewait[..], true)
+        .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
+        .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
         .override_global("HAS_FILTER", &has_filter, true)
         .override_global("AYA_LOG_LEVEL", &level, true)
         .map_max_entries("EVENTS", options.ring_size)
         .load(object::bytes())
         .context("creating the maps")?;
-    if options.filter.has_kernel_part() {
-        let map = ebpf.map_mut("FILTER").context("no map FILTER")?;
-        let mut map: Array<_, [u64; FILTER_WORDS]> = Array::try_from(map)?;
-        map.set(0, options.filter.kernel.words(), 0)
-            .context("handing the filter over")?;
-    }
     Ok(ebpf)
 }
 
@@ -353,7 +570,7 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
         .with_context(|| format!("the object has no map {name}"))
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -364,7 +581,7 @@ where
 }
 
 /// What the verifier says takes pages: its last words are enough, and `-v` shows all.
-fn loading(name: &'static str) -> impl FnOnce(ProgramError) -> anyhow::Error {
+pub(super) fn loading(name: &'static str) -> impl FnOnce(ProgramError) -> anyhow::Error {
     move |error| match error {
         ProgramError::LoadError {
             io_error,

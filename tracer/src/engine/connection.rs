@@ -1,8 +1,8 @@
 //! What is remembered of one connection.
 
-use super::{owner::Owner, state::TcpState, time::Mono, tuple::FourTuple};
+use super::{closing::ClosedFirst, owner::Owner, state::TcpState, time::Mono, tuple::FourTuple};
 
-/// The kernel's address of a socket. The kernel reuses it within microseconds of the socket's end.
+/// The kernel's address of a socket or of a timewait minisock. The kernel reuses it within microseconds of the socket's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SockId(pub u64);
 
@@ -33,6 +33,17 @@ impl Role {
     }
 }
 
+/// How the entry into a state is known, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// It was not seen.
+    Unseen,
+    /// Worked out later from a timer.
+    Approximate,
+    /// Seen as it happened, or stamped by the kernel.
+    Exact,
+}
+
 /// A connection that the engine follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -42,7 +53,7 @@ pub struct Connection {
     pub sock: SockId,
     /// 0: unknown.
     pub cookie: u64,
-    /// When it entered `state`; meaningless unless `since_known`.
+    /// When it entered `state`; meaningless if the entry was not seen.
     pub since: Mono,
     /// As complete as it has become.
     pub tuple: FourTuple,
@@ -56,8 +67,12 @@ pub struct Connection {
     pub state: TcpState,
     /// Which side opened.
     pub role: Role,
-    /// Whether the entry into `state` was seen.
-    pub since_known: bool,
+    /// Who closed first, once that is known.
+    pub closed_first: Option<ClosedFirst>,
+    /// Whether a minisock stands for it by now.
+    pub in_minisock: bool,
+    /// What `since` is worth.
+    pub entry: Entry,
     /// Whether its opening transition still waits for the tuple.
     pub opening_held: bool,
 }

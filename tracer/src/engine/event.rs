@@ -1,7 +1,12 @@
 //! All that the engine ever learns. A recording is a list of these.
 
 use super::{
-    connection::SockId, loss::LostCount, owner::Process, state::TcpState, time::Mono,
+    closing::{EndReason, Evidence},
+    connection::SockId,
+    loss::LostCount,
+    owner::{OwnerSource, Process},
+    state::TcpState,
+    time::Mono,
     tuple::FourTuple,
 };
 
@@ -19,8 +24,14 @@ pub struct Event {
 pub enum EventBody {
     /// A socket changed its state.
     StateChange(StateChange),
+    /// A minisock's timer was set anew.
+    TimewaitRearmed(TimewaitRearmed),
+    /// A minisock ended.
+    TimewaitEnd(TimewaitEnd),
     /// A process was described.
     Process(ProcessFact),
+    /// A process was found to hold a socket.
+    Held(Held),
     /// Events happened that were not delivered.
     Lost(LostCount),
     /// The wall clock (ns since 1970, UTC) at this moment; taken again and again, so that a step of
@@ -54,6 +65,70 @@ pub struct StateChange {
     pub twin: bool,
     /// The filter does not want the connection after all: what is known of it may be forgotten.
     pub unwanted: bool,
+    /// What the socket said of its end; on changes to `CLOSE`, where it could be asked.
+    pub evidence: Option<Evidence>,
+    /// On changes to `CLOSE`: a minisock took over, or should have.
+    pub minisock: Option<Minisock>,
+}
+
+/// What takes over from a socket that is closed on both sides, or waits for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minisock {
+    /// It was made.
+    Made {
+        /// Its address.
+        tw: SockId,
+        /// `FIN_WAIT2` or `TIME_WAIT`.
+        state: TcpState,
+    },
+    /// None was made.
+    Refused(EndReason),
+}
+
+/// A minisock's timer was set anew: the FIN came, or something restarted the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimewaitRearmed {
+    /// Its address.
+    pub tw: SockId,
+    /// The connection's cookie; 0: unknown.
+    pub cookie: u64,
+    /// The state it stands for now.
+    pub state: TcpState,
+}
+
+/// A minisock's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimewaitEnd {
+    /// Its address.
+    pub tw: SockId,
+    /// The connection's cookie; 0: unknown.
+    pub cookie: u64,
+    /// The state it stood for: `FIN_WAIT2` or `TIME_WAIT`.
+    pub state: TcpState,
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// Why.
+    pub reason: EndReason,
+    /// `tw_entry_stamp`, to the millisecond: when the minisock was made, or when its FIN came if
+    /// that carried a timestamp option.
+    pub stamp: Option<Mono>,
+    /// When its timer was set last, to the jiffy, if that was for the time of TIME_WAIT.
+    pub timer_set: Option<Mono>,
+}
+
+/// Who holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The socket.
+    pub sock: SockId,
+    /// Its cookie; 0: unknown.
+    pub cookie: u64,
+    /// The process.
+    pub pid: u32,
+    /// How it is known.
+    pub source: OwnerSource,
 }
 
 /// A process as the kernel describes it.

@@ -49,8 +49,10 @@ pub struct LossLedger {
     pub irregular: u64,
     /// Exact repeats, dropped (the twin program told what the first had told).
     pub repeats: u64,
-    /// Reports of a state that the socket was in already: no transition.
+    /// Reports of a state that the connection was in already: no transition.
     pub unchanged: u64,
+    /// Transitions told late, from the report of the next one.
+    pub implied: u64,
     /// Connections first seen in the middle of their life.
     pub unknown_starts: u64,
     /// Connections not followed, because the table was full.

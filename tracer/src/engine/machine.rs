@@ -1,8 +1,9 @@
 //! The engine itself: follows every connection from event to event.
 
 use super::{
-    connection::{ConnId, Connection, Role},
-    event::{Event, EventBody, StateChange},
+    closing::{ClosedFirst, EndReason, closed_first, end_reason},
+    connection::{ConnId, Connection, Entry, Role},
+    event::{Event, EventBody, Held, Minisock, StateChange},
     loss::LossLedger,
     opening::Openings,
     owner::{Owner, OwnerSource, Processes},
@@ -38,11 +39,11 @@ const RECENT: usize = 64;
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
-    table: Table,
+    pub(super) table: Table,
     openings: Openings,
     processes: Processes,
-    stats: Stats,
-    ledger: LossLedger,
+    pub(super) stats: Stats,
+    pub(super) ledger: LossLedger,
     next_id: u64,
     /// The last closings: socket address and state left.
     recent: [(u64, TcpState); RECENT],
@@ -69,7 +70,12 @@ impl Engine {
     pub fn handle_event(&mut self, event: &Event, updates: &mut Vec<Update>) {
         match &event.body {
             EventBody::StateChange(change) => self.state_change(event.at, change, updates),
+            EventBody::TimewaitRearmed(rearmed) => {
+                self.timewait_rearmed(event.at, rearmed, updates);
+            }
+            EventBody::TimewaitEnd(end) => self.timewait_end(event.at, end, updates),
             EventBody::Process(fact) => self.processes.learn(fact),
+            EventBody::Held(held) => self.held(held),
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
                 updates.push(Update::Lost {
@@ -139,23 +145,69 @@ impl Engine {
             return;
         }
         let slot = known.filter(|slot| !self.replaced(at, *slot, change, updates));
+        // The kernel closes the socket; the connection goes on in the minisock.
+        let to = match change.minisock {
+            Some(Minisock::Made { state, .. }) => state,
+            _ => change.to,
+        };
         match slot {
-            Some(slot) if change.from == change.to => {
-                self.unchanged(at, slot, change, updates);
+            Some(slot) if change.from == to => self.unchanged(at, slot, change, updates),
+            None if change.from == to => {
+                self.ledger.unchanged += 1;
+                if change.minisock.is_some() {
+                    self.ledger.unknown_starts += 1;
+                    self.follow(at, change, to, Entry::Unseen);
+                }
             }
-            None if change.from == change.to => self.ledger.unchanged += 1,
             Some(slot) => {
                 // The opening's line comes before any other of its connection, with what this
                 // event knows of the tuple.
                 self.complete(slot, change);
-                self.advance(at, slot, change, updates);
+                self.advance(at, slot, change, to, updates);
             }
-            None => self.first_sight(at, change, updates),
+            None => self.first_sight(at, change, to, updates),
         }
         if change.to == TcpState::Close {
-            self.table.remove(change.sock);
-            self.recent[self.recent_next] = (change.sock.0, change.from);
-            self.recent_next = (self.recent_next + 1) % RECENT;
+            self.socket_gone(change);
+        }
+    }
+
+    /// A full socket is closed: forgotten, or renamed to the minisock that took over.
+    fn socket_gone(&mut self, change: &StateChange) {
+        if let Some(connection) = self.table.find(change.sock).and_then(|s| self.table.get(s))
+            && counts_as_closed(change.from)
+        {
+            let first = connection.closed_first.unwrap_or(ClosedFirst::Unknown);
+            self.stats.closed(first);
+        }
+        match change.minisock {
+            Some(Minisock::Made { tw, .. }) => {
+                self.table.rename(change.sock, tw);
+                let slot = self.table.find(tw);
+                if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot)) {
+                    connection.in_minisock = true;
+                }
+            }
+            refused => {
+                if refused.is_some() {
+                    self.stats.never_created();
+                }
+                self.table.remove(change.sock);
+            }
+        }
+        self.recent[self.recent_next] = (change.sock.0, change.from);
+        self.recent_next = (self.recent_next + 1) % RECENT;
+    }
+
+    /// A process was found to hold a socket. On a socket that called `connect` it adds nothing.
+    fn held(&mut self, held: &Held) {
+        let owner = self.processes.owner(held.pid, held.source);
+        let slot = self.table.find(held.sock);
+        if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
+            && (held.cookie == 0 || connection.cookie == 0 || held.cookie == connection.cookie)
+            && owner.source > connection.owner.source
+        {
+            connection.owner = owner;
         }
     }
 
@@ -229,49 +281,86 @@ impl Engine {
             self.ledger.irregular += 1;
             updates.push(Update::Irregular(irregularity(connection, at, change)));
             connection.state = change.to;
-            connection.since_known = false;
+            connection.entry = Entry::Unseen;
         }
     }
 
     /// The next change of a connection that we follow.
-    fn advance(&mut self, at: Mono, slot: Slot, change: &StateChange, updates: &mut Vec<Update>) {
+    fn advance(
+        &mut self,
+        at: Mono,
+        slot: Slot,
+        change: &StateChange,
+        to: TcpState,
+        updates: &mut Vec<Update>,
+    ) {
         self.tell_opening(slot, None, updates);
+        let owner = named_by(change, &self.processes);
         let Some(connection) = self.table.get_mut(slot) else {
             return;
         };
-        let regular = connection.state == change.from;
-        let dwell = (regular && connection.since_known).then(|| at.since(connection.since));
-        if !regular {
+        if connection.state != change.from {
             self.ledger.irregular += 1;
             updates.push(Update::Irregular(irregularity(connection, at, change)));
+            connection.entry = Entry::Unseen;
         }
-        connection.previous = change.from;
-        connection.state = change.to;
-        connection.since = at;
-        connection.since_known = true;
-        let owner = named_by(change, &self.processes);
         if owner.source > connection.owner.source {
             connection.owner = owner;
         }
-        let exact = dwell.is_some();
-        let mut transition = told(connection, at, change.from);
+        let mut first = closed_first(change.from, to, change.evidence.as_ref());
+        if to == TcpState::Close && counts_as_closed(change.from) {
+            first = first.or(Some(ClosedFirst::Unknown));
+        }
+        let step = Step {
+            from: change.from,
+            to,
+            closed_first: first,
+            end_reason: why(change, to, &connection.tuple),
+        };
+        self.step(at, slot, step, updates);
+    }
+
+    /// A connection enters another state: its dwell ends, and is told.
+    pub(super) fn step(&mut self, at: Mono, slot: Slot, step: Step, updates: &mut Vec<Update>) {
+        let Some(connection) = self.table.get_mut(slot) else {
+            return;
+        };
+        let entry = connection.entry;
+        let dwell = (entry != Entry::Unseen).then(|| at.since(connection.since));
+        connection.previous = step.from;
+        connection.state = step.to;
+        connection.since = at;
+        connection.entry = Entry::Exact;
+        connection.closed_first = connection.closed_first.or(step.closed_first);
+        let mut transition = told(connection, at, step.from);
         transition.process = self.processes.facts(connection.owner).copied();
         transition.dwell = dwell;
-        transition.exact = exact;
-        self.stats.transition(change.from, change.to, dwell);
+        transition.exact = entry == Entry::Exact;
+        transition.end_reason = step.end_reason;
+        self.stats.transition(step.from, step.to, dwell);
+        if let (TcpState::TimeWait, Some(reason)) = (step.from, step.end_reason) {
+            self.stats.time_wait_ended(reason);
+        }
         updates.push(Update::Transition(transition));
     }
 
-    /// The first change of a connection that we see.
-    fn first_sight(&mut self, at: Mono, change: &StateChange, updates: &mut Vec<Update>) {
-        let opening = is_opening(change);
-        if !opening {
-            self.ledger.unknown_starts += 1;
-        }
+    /// A name for the next connection.
+    pub(super) fn next_id(&mut self) -> ConnId {
         let id = ConnId(self.next_id);
         self.next_id += 1;
+        id
+    }
+
+    /// Begins to follow a connection that is in state `to` now; not one that has none.
+    fn follow(
+        &mut self,
+        at: Mono,
+        change: &StateChange,
+        to: TcpState,
+        entry: Entry,
+    ) -> (Connection, Option<Slot>) {
         let connection = Connection {
-            id,
+            id: self.next_id(),
             sock: change.sock,
             cookie: change.cookie,
             since: at,
@@ -279,35 +368,57 @@ impl Engine {
             netns: change.netns,
             owner: named_by(change, &self.processes),
             previous: change.from,
-            state: change.to,
-            role: match (change.from, change.to) {
+            state: to,
+            role: match (change.from, to) {
                 (TcpState::Close, TcpState::SynSent) => Role::ActiveOpen,
                 (TcpState::Listen, TcpState::SynRecv) => Role::PassiveOpen,
                 _ => Role::Unknown,
             },
-            since_known: true,
+            closed_first: closed_first(change.from, to, change.evidence.as_ref()),
+            in_minisock: false,
+            entry,
             opening_held: false,
         };
-        self.stats.transition(change.from, change.to, None);
-        let slot = if change.to == TcpState::Close {
-            None
-        } else {
-            let slot = self.table.insert(connection);
-            self.ledger.untracked += u64::from(slot.is_none());
-            slot
-        };
-        let waits = opening && change.to != TcpState::Listen && !change.tuple.is_complete();
+        if to == TcpState::Close {
+            return (connection, None);
+        }
+        let slot = self.table.insert(connection);
+        self.ledger.untracked += u64::from(slot.is_none());
+        (connection, slot)
+    }
+
+    /// The first change of a connection that we see.
+    fn first_sight(
+        &mut self,
+        at: Mono,
+        change: &StateChange,
+        to: TcpState,
+        updates: &mut Vec<Update>,
+    ) {
+        let opening = is_opening(change);
+        if !opening {
+            self.ledger.unknown_starts += 1;
+        }
+        let (mut connection, slot) = self.follow(at, change, to, Entry::Exact);
+        self.stats.transition(change.from, to, None);
+        let waits = opening && to != TcpState::Listen && !change.tuple.is_complete();
         if let (true, Some(slot)) = (waits, slot) {
             if let Some(connection) = self.table.get_mut(slot) {
                 connection.opening_held = true;
             }
-            self.openings.hold(at, id, slot);
+            self.openings.hold(at, connection.id, slot);
             return;
+        }
+        let reason = why(change, to, &change.tuple);
+        if to == TcpState::Close && counts_as_closed(change.from) {
+            let first = *connection.closed_first.get_or_insert(ClosedFirst::Unknown);
+            self.stats.closed(first);
         }
         let mut transition = told(&connection, at, change.from);
         transition.process = self.processes.facts(connection.owner).copied();
         transition.exact = opening;
-        if slot.is_none() && change.to != TcpState::Close {
+        transition.end_reason = reason;
+        if slot.is_none() && to != TcpState::Close {
             transition.conn = None;
         }
         updates.push(Update::Transition(transition));
@@ -337,6 +448,32 @@ const fn is_opening(change: &StateChange) -> bool {
         (TcpState::Close, TcpState::SynSent | TcpState::Listen)
             | (TcpState::Listen, TcpState::SynRecv)
     )
+}
+
+/// Whether a full socket that leaves this state for good was a connection: no listener, and no
+/// `connect` that failed.
+const fn counts_as_closed(from: TcpState) -> bool {
+    !matches!(from, TcpState::Listen | TcpState::SynSent)
+}
+
+/// One step of a connection's life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) from: TcpState,
+    pub(super) to: TcpState,
+    pub(super) closed_first: Option<ClosedFirst>,
+    pub(super) end_reason: Option<EndReason>,
+}
+
+/// Why a full socket closed; `None` if it did not, or lives on in a minisock.
+fn why(change: &StateChange, to: TcpState, tuple: &FourTuple) -> Option<EndReason> {
+    if to != TcpState::Close {
+        return None;
+    }
+    match change.minisock {
+        Some(Minisock::Refused(reason)) => Some(reason),
+        _ => end_reason(change.from, tuple.local.port != 0, change.evidence.as_ref()),
+    }
 }
 
 fn irregularity(connection: &Connection, at: Mono, change: &StateChange) -> Irregularity {
@@ -371,7 +508,7 @@ fn merged(before: FourTuple, now: FourTuple) -> FourTuple {
     tuple
 }
 
-fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {
+pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {
     Transition {
         at,
         conn: Some(connection.id),
@@ -384,6 +521,8 @@ fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {
         role: connection.role,
         owner: connection.owner,
         process: None,
+        closed_first: connection.closed_first,
+        end_reason: None,
         exact: false,
     }
 }

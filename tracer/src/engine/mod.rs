@@ -3,11 +3,13 @@
 //! No clock, no I/O, no lock, no async: time comes in with each event. The same events give the
 //! same updates, whether they come from a kernel or from a file.
 
+mod closing;
 mod connection;
 mod event;
 mod histogram;
 mod loss;
 mod machine;
+mod minisock;
 mod opening;
 mod owner;
 mod state;
@@ -17,14 +19,17 @@ mod time;
 mod tuple;
 mod update;
 
+pub use closing::{ClosedFirst, EndReason, Evidence, closed_first, end_reason};
 pub use connection::{ConnId, Role, SockId};
-pub use event::{Event, EventBody, ProcessFact, StateChange};
+pub use event::{
+    Event, EventBody, Held, Minisock, ProcessFact, StateChange, TimewaitEnd, TimewaitRearmed,
+};
 pub use histogram::DurationHistogram;
 pub use loss::{LossLedger, LostCount};
 pub use machine::{Engine, Limits};
 pub use owner::{Owner, OwnerSource, Process, ProcessName};
 pub use state::{StateSet, TcpState, UnknownState};
-pub use stats::{StateStats, Stats};
+pub use stats::{StateStats, Stats, TimeWaitStats};
 pub use time::{Mono, OPENING_HOLD};
 pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};

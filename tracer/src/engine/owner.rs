@@ -6,16 +6,20 @@ use hashbrown::HashMap;
 
 use super::event::ProcessFact;
 
-/// How the owner is known.
+/// How the owner is known, the surest last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnerSource {
     /// It is not.
     #[default]
     Unknown,
-    /// It called `close` or `shutdown`.
-    Close,
     /// It called `listen`.
     Listener,
+    /// It called `close` or `shutdown`.
+    Close,
+    /// It read from the socket.
+    Read,
+    /// It called `accept`.
+    Accept,
     /// It called `connect`.
     Connect,
 }
@@ -25,8 +29,10 @@ impl OwnerSource {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
-            Self::Close => "close",
             Self::Listener => "listener",
+            Self::Close => "close",
+            Self::Read => "read",
+            Self::Accept => "accept",
             Self::Connect => "connect",
         }
     }

@@ -1,4 +1,4 @@
-//! The connections that are alive, by socket address. Bounded.
+//! The connections that are alive, by the address of their socket or minisock. Bounded.
 
 use hashbrown::HashMap;
 use slab::Slab;
@@ -68,6 +68,18 @@ impl Table {
     pub fn remove(&mut self, sock: SockId) -> Option<Connection> {
         let slot = self.by_sock.remove(&sock)?;
         self.connections.try_remove(slot.0 as usize)
+    }
+
+    /// What was on `from` is on `to` from now on; what was there is forgotten.
+    pub fn rename(&mut self, from: SockId, to: SockId) {
+        let Some(slot) = self.by_sock.remove(&from) else {
+            return;
+        };
+        self.remove(to);
+        if let Some(connection) = self.get_mut(slot) {
+            connection.sock = to;
+            self.by_sock.insert(to, slot);
+        }
     }
 
     /// All that are followed, in no order that means anything.

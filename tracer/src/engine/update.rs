@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    closing::{ClosedFirst, EndReason},
     connection::{ConnId, Role},
     loss::LostCount,
     owner::{Owner, Process},
@@ -61,6 +62,10 @@ pub struct Transition {
     pub owner: Owner,
     /// What is known of the owner.
     pub process: Option<Process>,
+    /// Who closed first; `None` until it is known.
+    pub closed_first: Option<ClosedFirst>,
+    /// On changes to `CLOSE`: why.
+    pub end_reason: Option<EndReason>,
     /// Nothing before it is missing: the opening of the connection, or a dwell that was measured at
     /// both ends.
     pub exact: bool,

@@ -21,6 +21,11 @@ pub struct Completeness {
     pub irregular: u64,
     /// Connections not followed because the table was full.
     pub untracked: u64,
+    /// Facts about processes that were lost: their owners may be unknown.
+    pub owners_lost: u64,
+    /// Skipped runs of the hooks for TIME_WAIT. On the timer rung of any timer of the host: an upper
+    /// bound of what may be missing, and far from it.
+    pub time_wait_skipped: u64,
     /// Nothing was lost.
     pub complete: bool,
 }
@@ -41,7 +46,10 @@ pub struct Lost {
 impl Completeness {
     /// From the two sides' accounts.
     pub fn new(account: &Account, ledger: &LossLedger) -> Self {
-        let lost = account.lost;
+        let mut lost = account.lost;
+        // What a twin told twice it did not catch.
+        let caught = account.counters.twin_caught.saturating_sub(ledger.repeats);
+        lost.recursion = lost.recursion.max(account.skipped.saturating_sub(caught));
         Self {
             seen: account.counters.seen,
             filtered: account.counters.filtered,
@@ -50,6 +58,8 @@ impl Completeness {
             unknown_starts: ledger.unknown_starts,
             irregular: ledger.irregular,
             untracked: ledger.untracked,
+            owners_lost: account.counters.facts_ring_full,
+            time_wait_skipped: account.timewait_skipped,
             complete: lost.total() == 0,
         }
     }
@@ -71,6 +81,12 @@ impl Completeness {
         );
         if self.untracked > 0 {
             line += &format!(" untracked={}", self.untracked);
+        }
+        if self.owners_lost > 0 {
+            line += &format!(" owners_lost={}", self.owners_lost);
+        }
+        if self.time_wait_skipped > 0 {
+            line += &format!(" time_wait_skipped={}", self.time_wait_skipped);
         }
         if ring_full > 0 {
             line += "; a larger --ring-size, or a narrower filter, loses less";

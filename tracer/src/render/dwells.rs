@@ -58,6 +58,8 @@ mod tests {
                 pid: 0,
                 twin: false,
                 unwanted: false,
+                evidence: None,
+                minisock: None,
             };
             let event = Event {
                 at: Mono(at),

@@ -2,4 +2,5 @@
 
 pub mod completeness;
 pub mod dwells;
+pub mod ends;
 pub mod escape;

@@ -33,6 +33,7 @@ struct StartRow<'a> {
 #[derive(Serialize)]
 struct Hooks {
     state: &'static str,
+    time_wait: &'static str,
     owner: &'static str,
 }
 
@@ -75,6 +76,7 @@ impl Sink for JsonSink {
             kernel: &start.kernel,
             hooks: Hooks {
                 state: start.state,
+                time_wait: start.time_wait,
                 owner: start.owner,
             },
         };

@@ -11,7 +11,7 @@ use super::{
     row::{WallClock, known_address, local_address},
 };
 use crate::{
-    engine::{Mono, Transition, Update},
+    engine::{ClosedFirst, EndReason, Mono, Transition, Update},
     logging,
     render::{completeness::Completeness, escape},
 };
@@ -23,7 +23,7 @@ pub struct LineOptions {
     pub relative: bool,
     /// `-T`: time of day.
     pub wall: bool,
-    /// `-w`: room for every IPv6 address and a whole process name.
+    /// `-w`: room for every IPv6 address and a whole process name, and how it ended.
     pub wide: bool,
 }
 
@@ -91,10 +91,17 @@ impl LinesSink {
             out,
         )?;
         write!(out, "{:<11} -> {:<11} ", t.from, t.to)?;
+        let ms_width = if self.options.wide { 11 } else { 0 };
         match t.dwell {
-            Some(dwell) => writeln!(out, "{:.3}", dwell.as_secs_f64() * 1000.0),
-            None => writeln!(out, "-"),
+            Some(dwell) => write!(out, "{:<ms_width$.3}", dwell.as_secs_f64() * 1000.0)?,
+            None => write!(out, "{:<ms_width$}", "-")?,
         }
+        if self.options.wide {
+            let first = t.closed_first.map_or("-", ClosedFirst::name);
+            let reason = t.end_reason.map_or("-", EndReason::name);
+            write!(out, " {first:<12} {reason}")?;
+        }
+        writeln!(out)
     }
 }
 
@@ -123,11 +130,16 @@ impl Sink for LinesSink {
         if self.options.relative {
             write!(out, "{:<11} ", "TIME(s)")?;
         }
-        writeln!(
+        write!(
             out,
-            "{:<7} {:<comm$} {:<addr$} {:<5} {:<addr$} {:<5} {:<11} -> {:<11} MS",
+            "{:<7} {:<comm$} {:<addr$} {:<5} {:<addr$} {:<5} {:<11} -> {:<11} ",
             "PID", "COMM", "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE",
         )?;
+        if self.options.wide {
+            writeln!(out, "{:<11} {:<12} END", "MS", "CLOSED_FIRST")?;
+        } else {
+            writeln!(out, "MS")?;
+        }
         Ok(())
     }
 

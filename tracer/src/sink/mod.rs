@@ -26,6 +26,8 @@ pub struct Start {
     pub kernel: String,
     /// Where state changes come from.
     pub state: &'static str,
+    /// Where the lives of TIME_WAIT sockets come from.
+    pub time_wait: &'static str,
     /// Whether owners can be told, and how.
     pub owner: &'static str,
 }

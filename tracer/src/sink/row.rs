@@ -5,7 +5,7 @@ use std::{borrow::Cow, io::Write as _, net::IpAddr};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::Error as _};
 
-use crate::engine::{Endpoint, IpVersion, Irregularity, Mono, Transition};
+use crate::engine::{ClosedFirst, EndReason, Endpoint, IpVersion, Irregularity, Mono, Transition};
 
 /// Times of day from kernel time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +72,7 @@ pub struct Row<'a> {
     pub dwell_us: Option<f64>,
     /// Whose FIN or RST came first.
     pub closed_first: Option<&'static str>,
-    /// Why TIME_WAIT ended.
+    /// On changes to CLOSE: why.
     pub end_reason: Option<&'static str>,
     /// Nothing before it is missing.
     pub exact: bool,
@@ -113,8 +113,8 @@ impl<'a> Row<'a> {
                 reason = "104 days are enough for a dwell"
             )]
             dwell_us: t.dwell.map(|d| d.as_nanos() as f64 / 1000.0),
-            closed_first: None,
-            end_reason: None,
+            closed_first: t.closed_first.map(ClosedFirst::name),
+            end_reason: t.end_reason.map(EndReason::name),
             exact: t.exact,
         }
     }

@@ -8,7 +8,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Account, EventSource};
 use crate::{
-    clock, decode,
+    clock,
+    decode::Decoder,
     ebpf::Probes,
     engine::{Event, EventBody, LostCount, Mono},
 };
@@ -33,6 +34,9 @@ const GRACE: Duration = Duration::from_millis(5);
 pub struct LiveSource {
     probes: Probes,
     ring: AsyncFd<RingBuf<MapData>>,
+    decoder: Decoder,
+    /// What came before we were there.
+    early: Vec<Vec<u8>>,
     delay: Duration,
     /// The ring is known to hold something.
     ready: bool,
@@ -44,10 +48,12 @@ pub struct LiveSource {
 impl LiveSource {
     /// Takes over the attached programs.
     pub fn new(mut probes: Probes) -> Result<Self> {
-        let ring = probes.take_ring()?;
+        let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
         Ok(Self {
             ring: poll(ring)?,
+            decoder: probes.decoder(),
+            early,
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
             ready: false,
@@ -66,6 +72,9 @@ impl LiveSource {
     /// events reach.
     fn drain(&mut self, events: &mut Vec<Event>) -> bool {
         let began = clock::monotonic();
+        for record in std::mem::take(&mut self.early) {
+            self.undecoded += u64::from(!take(&self.decoder, &record, events));
+        }
         let ring = self.ring.get_mut();
         let mut emptied = false;
         for _ in 0..BATCH {
@@ -73,13 +82,7 @@ impl LiveSource {
                 emptied = true;
                 break;
             };
-            match decode::event(&record) {
-                Ok(event) => events.push(event),
-                Err(error) => {
-                    self.undecoded += 1;
-                    log::debug!("a record can't be understood: {error:?}");
-                }
-            }
+            self.undecoded += u64::from(!take(&self.decoder, &record, events));
         }
         if emptied {
             events.push(Event {
@@ -89,6 +92,21 @@ impl LiveSource {
         }
         self.probes.flush_log();
         emptied
+    }
+}
+
+/// Takes one record in; whether it could be understood.
+#[inline]
+fn take(decoder: &Decoder, record: &[u8], events: &mut Vec<Event>) -> bool {
+    match decoder.event(record) {
+        Ok(event) => {
+            events.push(event);
+            true
+        }
+        Err(error) => {
+            log::debug!("a record can't be understood: {error:?}");
+            false
+        }
     }
 }
 

@@ -14,6 +14,11 @@ pub struct Account {
     pub counters: Counters,
     /// Everything lost so far, by cause.
     pub lost: LostCount,
+    /// Runs that the kernel skipped; those that a twin caught are in `counters`.
+    pub skipped: u64,
+    /// Runs of the hooks for minisocks that the kernel skipped: of any timer, on the timer rung, so
+    /// that most or all of them were none of ours.
+    pub timewait_skipped: u64,
 }
 
 /// Delivers events in the order of the ring buffer (or the file).

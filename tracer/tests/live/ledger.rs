@@ -35,6 +35,8 @@ pub(crate) struct Step {
     pub(crate) to: &'static str,
     pub(crate) earliest: u64,
     pub(crate) latest: u64,
+    /// It may come after the test: TIME_WAIT, and what only its end tells.
+    pub(crate) late: bool,
 }
 
 /// One end of a connection, or a listener.
@@ -46,6 +48,30 @@ pub(crate) struct End {
     pub(crate) steps: Vec<Step>,
     /// The process that holds the socket.
     pub(crate) pid: u32,
+    /// How it ended.
+    pub(crate) fate: Fate,
+}
+
+/// Who closed first, as this end sees it, and why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// `None`: it never was a connection.
+    pub(crate) closed_first: Option<&'static str>,
+    /// On the change to `CLOSE`; `None`: a listener.
+    pub(crate) end_reason: Option<&'static str>,
+}
+
+/// The namespace goes, and with it what waits.
+const FIRST: Fate = fate("local", "purged");
+const SECOND: Fate = fate("remote", "closed");
+const RESETS: Fate = fate("local_reset", "linger_0");
+const WAS_RESET: Fate = fate("remote_reset", "reset");
+
+const fn fate(closed_first: &'static str, end_reason: &'static str) -> Fate {
+    Fate {
+        closed_first: Some(closed_first),
+        end_reason: Some(end_reason),
+    }
 }
 
 /// How a connection ended.
@@ -86,6 +112,31 @@ impl Ledger {
     /// How many transitions there must be.
     pub(crate) fn transitions(&self) -> usize {
         self.ends.iter().map(|end| end.steps.len()).sum()
+    }
+
+    /// Of these, those that may come after the test.
+    pub(crate) fn late(&self) -> usize {
+        let steps = self.ends.iter().flat_map(|end| &end.steps);
+        steps.filter(|step| step.late).count()
+    }
+
+    /// How often TIME_WAIT is entered.
+    pub(crate) fn time_waits(&self) -> usize {
+        let steps = self.ends.iter().flat_map(|end| &end.steps);
+        steps.filter(|step| step.to == "TIME_WAIT").count()
+    }
+
+    /// As it shows where nobody tells of TIME_WAIT: the socket closes.
+    pub(crate) fn without_time_wait(mut self) -> Self {
+        for end in &mut self.ends {
+            if let Some(step) = end.steps.iter_mut().find(|s| s.to == "TIME_WAIT") {
+                step.to = "CLOSE";
+                step.late = false;
+                end.steps.retain(|s| s.from != "TIME_WAIT");
+                end.fate.end_reason = Some("unknown");
+            }
+        }
+        self
     }
 
     /// Takes another's entries over.
@@ -131,7 +182,9 @@ impl Ledger {
                         first_close.after,
                     ),
                     step("FIN_WAIT1", "FIN_WAIT2", first_close.before, OPEN),
-                    step("FIN_WAIT2", "CLOSE", first_close.before, OPEN),
+                    // From a stamp of the kernel in ms, or from its timer in jiffies.
+                    late("FIN_WAIT2", "TIME_WAIT", first_close.before - 10_000_000),
+                    late("TIME_WAIT", "CLOSE", second_close.before),
                 ]);
                 second.extend([
                     step("ESTABLISHED", "CLOSE_WAIT", first_close.before, noticed),
@@ -154,8 +207,15 @@ impl Ledger {
                 second.push(step("ESTABLISHED", "CLOSE", first_close.before, noticed));
             }
         }
-        self.note(Side::Active, netns, key(client, Some(server)), active);
-        self.note(Side::Passive, netns, key(server, Some(client)), passive);
+        let (fate_active, fate_passive) = match ending {
+            Ending::ClientFirst => (FIRST, SECOND),
+            Ending::ServerFirst => (SECOND, FIRST),
+            Ending::ClientResets => (RESETS, WAS_RESET),
+            Ending::ServerResets => (WAS_RESET, RESETS),
+        };
+        let (ours, theirs) = (key(client, Some(server)), key(server, Some(client)));
+        self.note(Side::Active, netns, ours, active, fate_active);
+        self.note(Side::Passive, netns, theirs, passive, fate_passive);
     }
 
     /// Notes a `connect` to a port where nobody listens.
@@ -170,7 +230,11 @@ impl Ledger {
             step("CLOSE", "SYN_SENT", connect.before, connect.after),
             step("SYN_SENT", "CLOSE", connect.before, connect.after),
         ];
-        self.note(Side::Active, netns, key(client, Some(server)), steps);
+        let fate = Fate {
+            closed_first: None,
+            end_reason: Some("refused"),
+        };
+        self.note(Side::Active, netns, key(client, Some(server)), steps, fate);
     }
 
     /// Notes a listener.
@@ -179,10 +243,14 @@ impl Ledger {
             step("CLOSE", "LISTEN", listen.before, listen.after),
             step("LISTEN", "CLOSE", close.before, close.after),
         ];
-        self.note(Side::Listener, netns, key(address, None), steps);
+        let fate = Fate {
+            closed_first: None,
+            end_reason: None,
+        };
+        self.note(Side::Listener, netns, key(address, None), steps, fate);
     }
 
-    fn note(&mut self, side: Side, netns: u32, key: Key, steps: Vec<Step>) {
+    fn note(&mut self, side: Side, netns: u32, key: Key, steps: Vec<Step>, fate: Fate) {
         let pid = std::process::id();
         self.ends.push(End {
             side,
@@ -190,6 +258,7 @@ impl Ledger {
             key,
             steps,
             pid,
+            fate,
         });
     }
 }
@@ -200,6 +269,14 @@ fn step(from: &'static str, to: &'static str, earliest: u64, latest: u64) -> Ste
         to,
         earliest,
         latest,
+        late: false,
+    }
+}
+
+fn late(from: &'static str, to: &'static str, earliest: u64) -> Step {
+    Step {
+        late: true,
+        ..step(from, to, earliest, OPEN)
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Row {
     pub(crate) from: String,
     pub(crate) to: String,
     dwell_us: Option<f64>,
+    pub(crate) closed_first: Option<String>,
+    pub(crate) end_reason: Option<String>,
     pub(crate) exact: bool,
 }
 

@@ -116,10 +116,13 @@ fn interrupt_prints_completeness() {
         finished.assert_success();
         let completeness = finished.completeness();
         assert_eq!(completeness.lost, 0, "{completeness:?}");
-        assert_eq!(
-            completeness.delivered,
-            ledger.transitions() as u64,
+        // Without the ends of TIME_WAITs at least, and at most with them and the timers in between.
+        let all = (ledger.transitions() + ledger.time_waits()) as u64;
+        let least = (ledger.transitions() - ledger.late()) as u64;
+        assert!(
+            (least..=all).contains(&completeness.delivered),
             "{completeness:?}"
         );
+        assert_eq!(completeness.unknown_starts, 0, "{completeness:?}");
     }
 }

@@ -53,7 +53,7 @@ fn without_btf_falls_back() {
     let space = namespace(lane, SMALL);
     let tool = tool_without_btf();
     assert_eq!(outside(), before, "tracefs is mounted for the tool alone");
-    let ledger = space.run();
+    let ledger = space.run().without_time_wait();
     tool.settle();
     let finished = tool.interrupt();
     finished.assert_success();

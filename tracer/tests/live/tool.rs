@@ -111,6 +111,23 @@ impl Tool {
         });
     }
 
+    /// Waits until so many TIME_WAITs have ended, or nothing has come for long: a namespace is taken
+    /// down some time after its last process.
+    pub(crate) fn purged(&self, expected: usize) {
+        const END: &[u8] = b"\"from\":\"TIME_WAIT\"";
+        let mut last = (usize::MAX, clock::mono_ns(), 0);
+        clock::until(PATIENCE, || {
+            let stdout = self.stdout.lock().unwrap();
+            let now = clock::mono_ns();
+            if stdout.len() != last.0 {
+                let ended = stdout.windows(END.len()).filter(|w| *w == END).count();
+                last = (stdout.len(), now, ended);
+            }
+            (last.2 >= expected || now - last.1 > 10_000_000_000).then_some(())
+        });
+        self.settle();
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();

@@ -1,0 +1,297 @@
+//! Timewait minisocks: made, set anew, gone.
+//!
+//! `inet_sock_set_state` never shows one. It shows the full socket's change to `CLOSE`, right after
+//! the minisock was made in the same context (`tcp_time_wait`, net/ipv4/tcp_minisocks.c). So the
+//! birth is noted per CPU, and goes out with that change: one record, one moment, no join.
+//!
+//! Three kinds of hooks tell the same story: functions (fentry, fexit), the same functions (kprobes),
+//! or the minisock's timer (tracepoints `timer_start` and `timer_cancel`, `timer->function` being
+//! `tw_timer_handler`). Why it ended is on the kernel's stack, which user space reads.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_stack, bpf_jiffies64},
+    },
+};
+use tracer_common::{
+    layout::TimewaitLayout,
+    record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
+    timewait::{OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, STACK_FRAMES},
+};
+
+use super::common::Common;
+use crate::{
+    emit, filter,
+    globals::{HOOK_ALLOC, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
+    kernel::{Words, load, read},
+    maps::BIRTHS,
+};
+
+/// What was made (or refused) last on this CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Birth {
+    /// The socket it takes over from; 0 where only the minisock is known.
+    sk: u64,
+    tw: u64,
+    /// Hash of the connection's tuple and namespace, the same in both.
+    hash: u32,
+    /// Remote port, network order.
+    dport: u16,
+    substate: u8,
+    /// `OUTCOME_*`; 0: nothing is noted.
+    outcome: u8,
+}
+
+/// What took over from a socket.
+#[derive(Clone, Copy)]
+pub struct Minisock {
+    pub tw: u64,
+    pub outcome: u8,
+    pub substate: u8,
+}
+
+impl Minisock {
+    /// There was no room, and nothing was made.
+    pub const OVERFLOW: Self = Self {
+        tw: 0,
+        outcome: OUTCOME_OVERFLOW,
+        substate: 0,
+    };
+}
+
+/// The minisock that was made, or refused, for this socket just now.
+#[inline(always)]
+pub fn born(sk: u64, hash: u32, dport: u16) -> Option<Minisock> {
+    let birth = BIRTHS.get_ptr_mut(0)?;
+    // SAFETY: a per-CPU value. From the birth to the change of state softirqs are off.
+    let birth = unsafe { &mut *birth };
+    let same = if TIMEWAIT_HOOK.load() == HOOK_ALLOC {
+        birth.sk == sk
+    } else {
+        birth.hash == hash && birth.dport == dport
+    };
+    if !same || birth.outcome == 0 {
+        return None;
+    }
+    let minisock = Minisock {
+        tw: birth.tw,
+        outcome: birth.outcome,
+        substate: birth.substate,
+    };
+    birth.outcome = 0;
+    Some(minisock)
+}
+
+/// Whether a minisock for this socket would have been one too many (`inet_twsk_alloc`). A socket
+/// with `TCP_LINGER2 < 0` wants none.
+#[inline(always)]
+pub fn overflows(sk: u64, net: u64) -> bool {
+    let linger2: i32 = read(sk, offset!(TIMEWAIT: TimewaitLayout, linger2));
+    let mut row = net + offset!(TIMEWAIT: TimewaitLayout, death_row) as u64;
+    if offset!(TIMEWAIT: TimewaitLayout, death_row_is_pointer) != 0 {
+        row = read(row, 0);
+    }
+    linger2 >= 0 && Buckets::of(row).are_full()
+}
+
+/// The account of minisocks of a namespace.
+struct Buckets {
+    used: i64,
+    limit: i64,
+}
+
+impl Buckets {
+    #[inline(always)]
+    fn of(death_row: u64) -> Self {
+        let used: i32 = read(death_row, offset!(TIMEWAIT: TimewaitLayout, buckets));
+        let limit: i32 = read(death_row, offset!(TIMEWAIT: TimewaitLayout, max_buckets));
+        Self {
+            used: i64::from(used) - offset!(TIMEWAIT: TimewaitLayout, buckets_bias) as i64,
+            limit: i64::from(limit),
+        }
+    }
+
+    #[inline(always)]
+    fn are_full(&self) -> bool {
+        self.used >= self.limit
+    }
+
+    /// Why there is none: others may have come and gone since the kernel looked.
+    #[inline(always)]
+    fn refusal(&self) -> u8 {
+        if self.are_full() {
+            OUTCOME_OVERFLOW
+        } else if self.used < self.limit / 2 {
+            OUTCOME_NO_MEMORY
+        } else {
+            OUTCOME_REFUSED
+        }
+    }
+}
+
+/// `inet_twsk_alloc(sk, dr, state)` was called.
+#[inline(always)]
+pub fn allocating(sk: u64, death_row: u64, state: u8) {
+    note(Birth {
+        sk,
+        // Until it returns.
+        tw: death_row,
+        hash: 0,
+        dport: 0,
+        substate: state,
+        outcome: 0,
+    });
+}
+
+/// The call noted last on this CPU returned `tw`.
+#[inline(always)]
+pub fn allocated_returning(tw: u64) {
+    let Some(birth) = BIRTHS.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a per-CPU value; the call and its return are on one CPU, softirqs off.
+    let (sk, death_row, state) = unsafe { ((*birth).sk, (*birth).tw, (*birth).substate) };
+    allocated(sk, death_row, state, tw);
+}
+
+/// `inet_twsk_alloc(sk, dr, state)` returned `tw`, null if it was refused.
+#[inline(always)]
+pub fn allocated(sk: u64, death_row: u64, state: u8, tw: u64) {
+    note(Birth {
+        sk,
+        tw,
+        hash: 0,
+        dport: 0,
+        substate: state,
+        outcome: if tw == 0 {
+            Buckets::of(death_row).refusal()
+        } else {
+            OUTCOME_MADE
+        },
+    });
+}
+
+/// A timer starts; if it is a minisock's, that was made just now (or is set anew, which is noted in
+/// vain).
+#[inline(always)]
+pub fn timer_started(timer: *const u8) {
+    let Some(tw) = minisock_of(timer) else {
+        return;
+    };
+    note(Birth {
+        sk: 0,
+        tw,
+        hash: Common(tw).hash(),
+        dport: Common(tw).dport().to_be(),
+        substate: substate(tw),
+        outcome: OUTCOME_MADE,
+    });
+}
+
+#[inline(always)]
+fn note(made: Birth) {
+    if let Some(birth) = BIRTHS.get_ptr_mut(0) {
+        // SAFETY: a per-CPU value.
+        unsafe { *birth = made };
+    }
+}
+
+/// A timer is taken off; if it is a minisock's, that ends, or is set anew.
+#[inline(always)]
+pub fn timer_cancelled<C: EbpfContext>(ctx: &C, timer: *const u8) {
+    if let Some(tw) = minisock_of(timer) {
+        ended(ctx, tw);
+    }
+}
+
+/// The minisock that a timer belongs to.
+#[inline(always)]
+fn minisock_of(timer: *const u8) -> Option<u64> {
+    let offset = offset!(TIMEWAIT: TimewaitLayout, function);
+    // SAFETY: `timer` is the tracepoint's argument, a BTF pointer.
+    let function: u64 = unsafe { load(timer, offset) };
+    let timer = timer as u64;
+    (function == TIMEWAIT_HANDLER.load())
+        .then(|| timer - offset!(TIMEWAIT: TimewaitLayout, timer) as u64)
+}
+
+#[inline(always)]
+fn substate(tw: u64) -> u8 {
+    read(tw, offset!(TIMEWAIT: TimewaitLayout, substate))
+}
+
+/// Whether to go on with a minisock's change. Counts it.
+#[inline(always)]
+fn is_wanted(tw: u64) -> bool {
+    emit::count(|c| c.seen += 1);
+    let wanted = filter::wants(|| Common(tw).subject());
+    if !wanted {
+        emit::count(|c| c.filtered += 1);
+    }
+    wanted
+}
+
+/// A minisock is taken out of the tables.
+#[inline(always)]
+pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
+    if !is_wanted(tw) {
+        return;
+    }
+    emit::timewait_end(|record| {
+        let common = Common(tw);
+        let family = common.family();
+        let (saddr, daddr) = common.addresses(family);
+        let expires: u64 = read(
+            tw + offset!(TIMEWAIT: TimewaitLayout, timer) as u64,
+            offset!(TIMEWAIT: TimewaitLayout, expires),
+        );
+        let stamp_offset = offset!(TIMEWAIT: TimewaitLayout, entry_stamp);
+        // SAFETY: a reservation of this size; every field is written.
+        unsafe {
+            (*record).kind = KIND_TIMEWAIT_END;
+            (*record).substate = substate(tw);
+            (*record).family = family;
+            (*record).sport = common.num();
+            (*record).dport = common.dport();
+            (*record).ts_ns = bpf_ktime_get_ns();
+            (*record).tw = tw;
+            (*record).cookie = common.cookie();
+            (*record).netns = common.netns();
+            (*record).remaining = expires.wrapping_sub(bpf_jiffies64()) as i32;
+            (*record).entry_stamp = if stamp_offset == 0 {
+                0
+            } else {
+                read(tw, stamp_offset)
+            };
+            (*record).reserved = 0;
+            (&raw mut (*record).saddr).cast::<Words>().write(saddr);
+            (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+            let stack = &raw mut (*record).stack;
+            (*stack) = [0; STACK_FRAMES];
+            let size = size_of::<[u64; STACK_FRAMES]>() as u32;
+            bpf_get_stack(ctx.as_ptr(), stack.cast(), size, 0);
+        }
+    });
+}
+
+/// `__inet_twsk_schedule(tw, timeo, rearm)` with `rearm`.
+#[inline(always)]
+pub fn rearmed(tw: u64) {
+    if !is_wanted(tw) {
+        return;
+    }
+    emit::timewait_rearmed(|record| {
+        // SAFETY: a reservation of this size; every field is written.
+        unsafe {
+            (*record).kind = KIND_TIMEWAIT_REARMED;
+            (*record).substate = substate(tw);
+            (*record).reserved = [0; 6];
+            (*record).ts_ns = bpf_ktime_get_ns();
+            (*record).tw = tw;
+            (*record).cookie = Common(tw).cookie();
+        }
+    });
+}

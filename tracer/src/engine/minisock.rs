@@ -1,0 +1,201 @@
+//! The part of a connection's life that a timewait minisock stands for.
+//!
+//! TIME_WAIT begins when the peer's FIN arrives: at the minisock's birth, or later if it first stood
+//! for FIN_WAIT2. Some hooks do not show the latter; then it is told at the end, from the minisock's
+//! own stamps.
+
+use super::{
+    closing::{ClosedFirst, closed_first},
+    connection::{Connection, Entry, Role},
+    event::{TimewaitEnd, TimewaitRearmed},
+    machine::{Engine, Step, told},
+    owner::Owner,
+    state::TcpState,
+    table::Slot,
+    time::Mono,
+    update::{Irregularity, Update},
+};
+
+/// `tw_entry_stamp` counts milliseconds.
+const STAMP_UNIT_NS: u64 = 1_000_000;
+
+impl Engine {
+    /// The timer was set anew. In FIN_WAIT2 that is the peer's FIN; in TIME_WAIT it restarts the
+    /// time, which is no transition.
+    pub(super) fn timewait_rearmed(
+        &mut self,
+        at: Mono,
+        rearmed: &TimewaitRearmed,
+        updates: &mut Vec<Update>,
+    ) {
+        self.ledger.delivered += 1;
+        let slot = self.minisock(rearmed.tw, rearmed.cookie);
+        let state = slot.and_then(|slot| self.table.get(slot)).map(|c| c.state);
+        match (slot, state, rearmed.state) {
+            (Some(slot), Some(TcpState::FinWait2), TcpState::TimeWait) => {
+                self.step(at, slot, FIN_CAME, updates);
+            }
+            _ => self.ledger.unchanged += 1,
+        }
+    }
+
+    /// The minisock is gone.
+    pub(super) fn timewait_end(&mut self, at: Mono, end: &TimewaitEnd, updates: &mut Vec<Update>) {
+        self.ledger.delivered += 1;
+        let slot = match (self.table.find(end.tw), self.minisock(end.tw, end.cookie)) {
+            (_, Some(slot)) if self.belongs(slot, end) => Some(slot),
+            (Some(slot), _) => {
+                self.overtaken(at, slot, end, updates);
+                None
+            }
+            (None, _) => None,
+        };
+        let slot = match slot {
+            Some(slot) => slot,
+            None => match self.discovered(end) {
+                Ok(slot) => slot,
+                Err(connection) => {
+                    self.untracked(at, &connection, end, updates);
+                    return;
+                }
+            },
+        };
+        let state = self.table.get(slot).map(|c| c.state);
+        if (state, end.state) == (Some(TcpState::FinWait2), TcpState::TimeWait) {
+            self.fin_came_unseen(at, slot, end, updates);
+        }
+        let step = Step {
+            from: end.state,
+            to: TcpState::Close,
+            closed_first: closed_first(end.state, TcpState::Close, None)
+                .or(Some(ClosedFirst::Unknown)),
+            end_reason: Some(end.reason),
+        };
+        self.step(at, slot, step, updates);
+        self.table.remove(end.tw);
+    }
+
+    /// The connection in a minisock, if it is still the same.
+    fn minisock(&self, tw: super::SockId, cookie: u64) -> Option<Slot> {
+        let slot = self.table.find(tw)?;
+        let connection = self.table.get(slot)?;
+        let other = cookie != 0 && connection.cookie != 0 && cookie != connection.cookie;
+        (connection.in_minisock && !other).then_some(slot)
+    }
+
+    fn belongs(&self, slot: Slot, end: &TimewaitEnd) -> bool {
+        let connection = self.table.get(slot);
+        connection.is_some_and(|c| {
+            !c.tuple.contradicts(&end.tuple)
+                && (c.state == end.state || c.state == TcpState::FinWait2)
+        })
+    }
+
+    /// What we had there ended unseen, and another came and went.
+    fn overtaken(&mut self, at: Mono, slot: Slot, end: &TimewaitEnd, updates: &mut Vec<Update>) {
+        if let Some(connection) = self.table.get(slot) {
+            self.ledger.irregular += 1;
+            updates.push(Update::Irregular(Irregularity {
+                at,
+                conn: connection.id,
+                believed: connection.state,
+                from: end.state,
+                replaced: true,
+            }));
+        }
+        self.table.remove(end.tw);
+    }
+
+    /// A minisock that is first seen at its end: made before the trace, or its birth was lost.
+    /// `Err`: the table is full.
+    fn discovered(&mut self, end: &TimewaitEnd) -> Result<Slot, Connection> {
+        self.ledger.unknown_starts += 1;
+        // What it stood for before can't be told apart; while it stands for FIN_WAIT2 the stamp is
+        // its birth, and FIN_WAIT2 began before that.
+        let entered = end.stamp.filter(|_| end.state == TcpState::TimeWait);
+        let connection = Connection {
+            id: self.next_id(),
+            sock: end.tw,
+            cookie: end.cookie,
+            since: entered.unwrap_or_default(),
+            tuple: end.tuple,
+            netns: end.netns,
+            owner: Owner::UNKNOWN,
+            previous: TcpState::Unknown,
+            state: end.state,
+            role: Role::Unknown,
+            closed_first: None,
+            in_minisock: true,
+            entry: if entered.is_some() {
+                Entry::Exact
+            } else {
+                Entry::Unseen
+            },
+            opening_held: false,
+        };
+        self.table.insert(connection).ok_or(connection)
+    }
+
+    /// Tells the end of one that can't be followed.
+    fn untracked(
+        &mut self,
+        at: Mono,
+        connection: &Connection,
+        end: &TimewaitEnd,
+        updates: &mut Vec<Update>,
+    ) {
+        self.ledger.untracked += 1;
+        self.stats.transition(end.state, TcpState::Close, None);
+        if end.state == TcpState::TimeWait {
+            self.stats.time_wait_ended(end.reason);
+        }
+        let mut transition = told(connection, at, end.state);
+        transition.conn = None;
+        transition.to = TcpState::Close;
+        transition.end_reason = Some(end.reason);
+        updates.push(Update::Transition(transition));
+    }
+
+    /// The FIN came while nobody looked: when, the minisock may know.
+    fn fin_came_unseen(
+        &mut self,
+        at: Mono,
+        slot: Slot,
+        end: &TimewaitEnd,
+        updates: &mut Vec<Update>,
+    ) {
+        let Some(connection) = self.table.get(slot) else {
+            return;
+        };
+        let (since, known) = (connection.since, connection.entry != Entry::Unseen);
+        // The stamp of the birth is no news: the FIN carried no timestamp.
+        let stamp = end
+            .stamp
+            .filter(|stamp| !known || stamp.0 > since.0 + STAMP_UNIT_NS);
+        let entered = stamp.or(end.timer_set).map(|e| e.max(since).min(at));
+        let entry = match (stamp, entered) {
+            (Some(_), _) => Entry::Exact,
+            (None, Some(_)) => Entry::Approximate,
+            (None, None) => Entry::Unseen,
+        };
+        self.ledger.implied += 1;
+        // Both the dwell that ends there and the one that begins are worth no more than this.
+        self.limit_entry(slot, entry);
+        self.step(entered.unwrap_or(at), slot, FIN_CAME, updates);
+        self.limit_entry(slot, entry);
+    }
+
+    fn limit_entry(&mut self, slot: Slot, entry: Entry) {
+        if let Some(connection) = self.table.get_mut(slot) {
+            connection.entry = connection.entry.min(entry);
+        }
+    }
+}
+
+/// FIN_WAIT2 becomes TIME_WAIT.
+const FIN_CAME: Step = Step {
+    from: TcpState::FinWait2,
+    to: TcpState::TimeWait,
+    closed_first: Some(ClosedFirst::Local),
+    end_reason: None,
+};

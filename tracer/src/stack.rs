@@ -1,0 +1,193 @@
+//! What a kernel stack says of a minisock's end: the nearest function that is known decides.
+//!
+//! One classifier for every rung: the frames are the same whether a function hook or the timer's
+//! tracepoint took the stack. What is not known is unknown, never guessed.
+
+use std::collections::BTreeMap;
+
+use crate::engine::{EndReason, TcpState};
+
+/// The function that a minisock's timer calls: by it the timer is recognised.
+pub const TIMER_HANDLER: &str = "tw_timer_handler";
+
+/// A function on the way to a minisock's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The timer softirq.
+    Expiry,
+    /// `connect` looking for a port.
+    Connect,
+    /// A segment arrived.
+    Receive,
+    /// A segment arrived, and TIME_WAIT's own rules applied to it.
+    StateProcess,
+    /// A network namespace is taken down.
+    Purge,
+    /// `SOCK_DESTROY`.
+    Abort,
+    /// The timer is only moved.
+    Rearm,
+}
+
+/// The functions that decide. Those between them and the hook (`inet_twsk_deschedule_put`,
+/// `timer_delete_sync` and the like) say nothing.
+const FRAMES: [(&str, Frame); 20] = [
+    (TIMER_HANDLER, Frame::Expiry),
+    ("call_timer_fn", Frame::Expiry),
+    ("expire_timers", Frame::Expiry),
+    ("__run_timers", Frame::Expiry),
+    ("__run_timer_base", Frame::Expiry),
+    ("run_timer_base", Frame::Expiry),
+    ("run_timer_softirq", Frame::Expiry),
+    ("__inet_check_established", Frame::Connect),
+    ("__inet6_check_established", Frame::Connect),
+    ("__inet_hash_connect", Frame::Connect),
+    ("inet_hash_connect", Frame::Connect),
+    ("inet6_hash_connect", Frame::Connect),
+    ("tcp_v4_rcv", Frame::Receive),
+    ("tcp_v6_rcv", Frame::Receive),
+    ("tcp_timewait_state_process", Frame::StateProcess),
+    ("inet_twsk_purge", Frame::Purge),
+    ("tcp_abort", Frame::Abort),
+    ("__mod_timer", Frame::Rearm),
+    ("mod_timer_pending", Frame::Rearm),
+    ("mod_timer", Frame::Rearm),
+];
+
+/// What became of the minisock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its timer was only set anew.
+    Rearmed,
+    /// It ended.
+    Ended(EndReason),
+}
+
+/// What the nearest known function means for a minisock that stands for `state`.
+pub fn verdict(nearest: Option<Frame>, state: TcpState) -> Verdict {
+    let in_fin_wait2 = state == TcpState::FinWait2;
+    Verdict::Ended(match nearest {
+        Some(Frame::Rearm) => return Verdict::Rearmed,
+        Some(Frame::Expiry) if in_fin_wait2 => EndReason::FinTimeout,
+        Some(Frame::Expiry) => EndReason::Expired,
+        Some(Frame::Connect) => EndReason::Reused,
+        // TCP_TW_RST happens only in FIN_WAIT2, TCP_TW_SYN only in TIME_WAIT.
+        Some(Frame::Receive) if in_fin_wait2 => EndReason::DataAfterClose,
+        Some(Frame::Receive) => EndReason::SynRecycled,
+        Some(Frame::StateProcess) => EndReason::Reset,
+        Some(Frame::Purge) => EndReason::Purged,
+        Some(Frame::Abort) => EndReason::Destroyed,
+        None => EndReason::Unknown,
+    })
+}
+
+/// Where the functions that decide are in the running kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
+    /// Start, end, function; by start.
+    ranges: Vec<(u64, u64, Frame)>,
+    handler: Option<u64>,
+}
+
+impl Symbols {
+    /// From all of the kernel's symbols by address. Those of a kernel that hides them (all at 0) are
+    /// none.
+    pub fn new(all: &BTreeMap<u64, String>) -> Self {
+        let mut symbols = Self::default();
+        let ends = all.keys().copied().skip(1).chain([u64::MAX]);
+        for ((&start, name), end) in all.iter().zip(ends) {
+            // Parts of a function that the compiler moved away: `__run_timers.part.0`.
+            let name = name.split('.').next().unwrap_or_default();
+            if start == 0 {
+                continue;
+            }
+            if let Some((_, frame)) = FRAMES.iter().find(|(known, _)| *known == name) {
+                symbols.ranges.push((start, end, *frame));
+            }
+            if name == TIMER_HANDLER {
+                symbols.handler.get_or_insert(start);
+            }
+        }
+        symbols
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Address of [`TIMER_HANDLER`].
+    pub fn handler(&self) -> Option<u64> {
+        self.handler
+    }
+
+    /// The innermost function of the stack that decides. The frames are return addresses, innermost
+    /// first.
+    pub fn nearest(&self, stack: &[u64]) -> Option<Frame> {
+        stack.iter().find_map(|address| self.at(*address))
+    }
+
+    fn at(&self, address: u64) -> Option<Frame> {
+        // A return address lies behind the call: that may be the function's last instruction.
+        let within = address.checked_sub(1)?;
+        let after = self.ranges.partition_point(|(start, ..)| *start <= within);
+        let (_, end, frame) = *self.ranges.get(after.checked_sub(1)?)?;
+        (within < end).then_some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbols() -> Symbols {
+        let all = [
+            (0x1000, "tcp_v4_rcv"),
+            (0x2000, "tcp_v4_do_rcv"),
+            (0x3000, "inet_twsk_deschedule_put"),
+            (0x4000, "tcp_timewait_state_process"),
+            (0x5000, "__run_timers.part.0"),
+            (0x6000, "detach_if_pending"),
+            (0x7000, "__mod_timer"),
+            (0x8000, "tw_timer_handler"),
+            (0x9000, "__inet_hash_connect"),
+        ];
+        let all = all.map(|(at, name)| (at, name.to_owned()));
+        Symbols::new(&all.into_iter().collect())
+    }
+
+    fn of(stack: &[u64], state: TcpState) -> Verdict {
+        verdict(symbols().nearest(stack), state)
+    }
+
+    #[test]
+    fn the_nearest_known_function_decides() {
+        use TcpState::{FinWait2, TimeWait};
+        let ended = Verdict::Ended;
+        // A softirq on top of a connect(): not a reuse.
+        let syn = [0x6010, 0x3010, 0x1010, 0x9010];
+        assert_eq!(of(&syn, TimeWait), ended(EndReason::SynRecycled));
+        assert_eq!(of(&syn, FinWait2), ended(EndReason::DataAfterClose));
+        let rst = [0x6010, 0x3010, 0x4010, 0x1010];
+        assert_eq!(of(&rst, TimeWait), ended(EndReason::Reset));
+        let timer = [0x6010, 0x5010, 0];
+        assert_eq!(of(&timer, TimeWait), ended(EndReason::Expired));
+        assert_eq!(of(&timer, FinWait2), ended(EndReason::FinTimeout));
+        assert_eq!(of(&[0x7010, 0x4010, 0x1010], TimeWait), Verdict::Rearmed);
+        assert_eq!(of(&[0x3010, 0x9010], TimeWait), ended(EndReason::Reused));
+        assert_eq!(of(&[0x2010, 0, 0], TimeWait), ended(EndReason::Unknown));
+        assert_eq!(of(&[], TimeWait), ended(EndReason::Unknown));
+    }
+
+    #[test]
+    fn a_call_at_the_very_end_of_a_function_is_still_its_own() {
+        assert_eq!(symbols().nearest(&[0x2000]), Some(Frame::Receive));
+        assert_eq!(symbols().nearest(&[0x1000]), None);
+    }
+
+    #[test]
+    fn hidden_addresses_are_none() {
+        let all = [(0, "tcp_v4_rcv".to_owned())].into_iter().collect();
+        assert!(Symbols::new(&all).is_empty());
+    }
+}
