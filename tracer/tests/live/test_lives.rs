@@ -1,0 +1,168 @@
+//! How each kind of connection ends: the tool's verdict is what was done, on every rung that this
+//! kernel has.
+
+use std::{collections::BTreeMap, process::Command};
+
+use crate::{
+    clock::Span,
+    lives::{GROUPS, Life},
+    netns::Netns,
+    row::Row,
+    skip::{Noise, turn},
+    small::of_netns,
+    tool::{Tool, binary, trace},
+    workload::Lane,
+};
+
+/// Times between what a program sees of the kernel's doings and what the kernel says.
+const EXACT_NS: u64 = 2_000_000;
+/// The same where the kernel only says it in jiffies.
+const JIFFIES_NS: u64 = 12_000_000;
+
+/// Whether this kernel has the rung; says why if not.
+fn has_rung(name: &str, rung: &str) -> bool {
+    let check = Command::new(binary())
+        .args(["check", "--tw-source", rung])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&check.stdout);
+    let works = text.lines().any(|l| {
+        let mut words = l.split_whitespace();
+        words.next() == Some("TIME_WAIT") && words.next() == Some(rung)
+    });
+    if !works {
+        let why = text.lines().find(|l| l.contains(rung)).unwrap_or(&text);
+        eprintln!("skipped: {name}: this kernel has no {rung} hooks: {why}");
+    }
+    works
+}
+
+fn run(rung: &str, test: u8) {
+    let name = format!("lives_{rung}");
+    let Some(_turn) = turn(&name, Noise::Little) else {
+        return;
+    };
+    if !has_rung(&name, rung) {
+        return;
+    }
+    let spaces: Vec<_> = GROUPS
+        .into_iter()
+        .map(|group| {
+            // Each group has a namespace of its own: ports and addresses may be the same.
+            let lane = Lane { test, space: 0 };
+            Netns::new(move |_| {
+                let lives: Vec<_> = group(lane).into_iter().map(std::thread::spawn).collect();
+                let lives = lives.into_iter().flat_map(|l| l.join().unwrap());
+                lives.collect::<Vec<Life>>()
+            })
+        })
+        .collect();
+    let inodes: Vec<u32> = spaces.iter().map(|s| s.inode).collect();
+    let listed: Vec<String> = inodes.iter().map(u32::to_string).collect();
+    let netns = listed.join(",");
+    let options = ["--format", "ndjson", "--tw-source", rung, "--netns", &netns];
+    let tool = Tool::attached(&mut trace(options));
+    let running: Vec<_> = spaces.into_iter().map(Netns::start).collect();
+    let lives: Vec<Vec<Life>> = running.into_iter().map(|r| r.join().unwrap()).collect();
+    let waits = lives.iter().flatten();
+    let waits = waits.filter(|l| l.states.contains(&"TIME_WAIT")).count();
+    tool.purged(waits);
+    let finished = tool.interrupt();
+    finished.assert_success();
+    finished.assert_keys();
+    let completeness = finished.completeness();
+    assert_eq!(completeness.lost, 0, "{completeness:?}");
+    let rows = finished.rows();
+    let mut failures = Vec::new();
+    let mut checked = 0;
+    for (inode, lives) in inodes.iter().zip(&lives) {
+        let rows = of_netns(&rows, &[*inode]);
+        for life in lives {
+            checked += 1;
+            if let Err(why) = holds(life, &rows) {
+                failures.push(format!("{}: {why}", life.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{rung}:\n{}", failures.join("\n"));
+    assert!(checked >= 20, "{checked} lives");
+}
+
+/// Whether exactly this was told.
+fn holds(life: &Life, rows: &[&Row]) -> Result<(), String> {
+    let mut chains: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        let ends = (row.laddr, row.lport, row.raddr, row.rport);
+        let (local, remote) = (life.local, life.remote);
+        let wanted = (
+            Some(local.ip()),
+            Some(local.port()),
+            Some(remote.ip()),
+            Some(remote.port()),
+        );
+        if ends == wanted {
+            chains.entry(row.conn).or_default().push(row);
+        }
+    }
+    // A port that was taken again has a second life, which came later.
+    let Some(chain) = chains.values().next() else {
+        return Err("nothing was told".to_owned());
+    };
+    let mut told: Vec<&str> = chain.iter().map(|r| r.from.as_str()).collect();
+    told.extend(chain.last().map(|r| r.to.as_str()));
+    if told != life.states {
+        return Err(format!("told {told:?}, was {:?}", life.states));
+    }
+    let connected = chain.windows(2).all(|w| w[0].to == w[1].from);
+    let last = chain[chain.len() - 1];
+    if !connected || last.closed_first.as_deref() != life.closed_first {
+        return Err(format!(
+            "closed first {:?}, was {:?}",
+            last.closed_first, life.closed_first
+        ));
+    }
+    if last.end_reason.as_deref() != Some(life.end_reason) {
+        return Err(format!(
+            "ended by {:?}, was {}",
+            last.end_reason, life.end_reason
+        ));
+    }
+    for (state, span) in &life.left {
+        let row = chain.iter().find(|r| r.from == *state);
+        let row = row.ok_or_else(|| format!("{state} was not left"))?;
+        left_in_time(row, *span)?;
+    }
+    for row in &chain[1..] {
+        if row.dwell_ns().is_none() {
+            return Err(format!("no dwell: {row:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn left_in_time(row: &Row, span: Span) -> Result<(), String> {
+    let slack = if row.exact { EXACT_NS } else { JIFFIES_NS };
+    let inside = row.mono_ns + slack >= span.before && row.mono_ns <= span.after + slack;
+    if inside {
+        return Ok(());
+    }
+    Err(format!(
+        "{} was left at {}, and that is not in {span:?}",
+        row.from, row.mono_ns
+    ))
+}
+
+#[test]
+fn lives_fentry() {
+    run("fentry", 20);
+}
+
+#[test]
+fn lives_kprobe() {
+    run("kprobe", 21);
+}
+
+#[test]
+fn lives_timer() {
+    run("timer", 22);
+}
