@@ -78,6 +78,22 @@ pub struct TimewaitLayout {
     pub linger2: u32,
 }
 
+/// Offsets for the snapshot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotLayout {
+    /// `sock_common.skc_state`, u8 (volatile).
+    pub state: u32,
+    /// `bpf_iter_meta.seq`, pointer.
+    pub seq: u32,
+    /// `task_struct.tgid`, int.
+    pub tgid: u32,
+    /// `file.f_op`, pointer.
+    pub f_op: u32,
+    /// `file.private_data`, pointer.
+    pub private_data: u32,
+}
+
 /// Offsets into `task_struct`, for telling a user process from a kernel thread and for its name.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,6 +178,13 @@ words!(TimewaitLayout {
     death_row,
     death_row_is_pointer,
     linger2,
+});
+words!(SnapshotLayout {
+    state,
+    seq,
+    tgid,
+    f_op,
+    private_data,
 });
 words!(TaskLayout {
     flags,

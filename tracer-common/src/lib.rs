@@ -14,6 +14,7 @@ pub mod counters;
 pub mod filter;
 pub mod layout;
 pub mod record;
+pub mod snapshot;
 pub mod state;
 pub mod timewait;
 pub mod wire;

@@ -2,7 +2,9 @@
 //! verifier, which also drops the branches they rule out.
 
 use aya_ebpf::Global;
-use tracer_common::layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout};
+use tracer_common::layout::{
+    SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+};
 
 /// Where a socket's fields are.
 #[unsafe(no_mangle)]
@@ -43,6 +45,16 @@ pub static TIMEWAIT: Global<TimewaitLayout> = Global::new(TimewaitLayout {
     death_row: 0,
     death_row_is_pointer: 0,
     linger2: 0,
+});
+
+/// Where the fields are that a snapshot reads.
+#[unsafe(no_mangle)]
+pub static SNAPSHOT: Global<SnapshotLayout> = Global::new(SnapshotLayout {
+    state: 0,
+    seq: 0,
+    tgid: 0,
+    f_op: 0,
+    private_data: 0,
 });
 
 /// Which hooks tell of minisocks: one of `HOOK_*`.

@@ -148,6 +148,24 @@ fn pointer(argument: *const u8) -> u64 {
     argument as u64
 }
 
+/// Every TCP socket of a network namespace, when user space reads.
+///
+/// aya-ebpf has no macro for iterators: their context is taken as it is.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn snapshot_tcp(context: *const u64) -> i32 {
+    probe::snapshot::tcp(probe::snapshot::Context(context));
+    0
+}
+
+/// Every open file of every process, when user space reads.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn snapshot_file(context: *const u64) -> i32 {
+    probe::snapshot::file(probe::snapshot::Context(context));
+    0
+}
+
 /// `sock:inet_sock_set_state` where the kernel has no BTF.
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 pub fn set_state_classic(ctx: TracePointContext) -> u32 {

@@ -88,7 +88,7 @@ impl Decoder {
 }
 
 /// `tw_entry_stamp` has the low 32 bits of the clock in ms.
-fn stamp(at: Mono, entry_stamp: u32) -> Option<Mono> {
+pub(crate) fn stamp(at: Mono, entry_stamp: u32) -> Option<Mono> {
     if entry_stamp == 0 {
         return None;
     }

@@ -9,6 +9,7 @@ pub mod command;
 pub mod decode;
 pub mod ebpf;
 pub mod engine;
+pub mod enrich;
 pub mod error;
 pub mod filter;
 pub mod logging;

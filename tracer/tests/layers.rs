@@ -24,7 +24,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ebpf", "decode", "engine", "error", "filter", "source", "stack",
         ],
     ),
-    ("source", &["source", "clock", "decode", "ebpf", "engine"]),
+    (
+        "source",
+        &[
+            "source", "clock", "decode", "ebpf", "engine", "enrich", "filter",
+        ],
+    ),
+    ("enrich", &["enrich", "decode", "ebpf", "engine", "filter"]),
     ("render", &["render", "engine", "source"]),
     ("sink", &["sink", "engine", "logging", "render"]),
     (

@@ -3,5 +3,6 @@
 pub mod common;
 pub mod holder;
 pub mod set_state;
+pub mod snapshot;
 pub mod timewait;
 pub mod tracepoint;

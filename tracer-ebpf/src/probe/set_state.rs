@@ -167,8 +167,7 @@ impl Change {
     #[inline(always)]
     fn is_destroyed(&self) -> bool {
         const ECONNABORTED: i32 = 103;
-        self.newstate == CLOSE
-            && self.field::<i32>(offset!(SOCK: SockLayout, err)) == ECONNABORTED
+        self.newstate == CLOSE && self.field::<i32>(offset!(SOCK: SockLayout, err)) == ECONNABORTED
     }
 
     /// Writes every field, the addresses (aligned to eight) as words.

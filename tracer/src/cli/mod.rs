@@ -44,7 +44,8 @@ pub enum Verb {
 /// `trace`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-MS is the time spent in OLDSTATE, '-' where its beginning was not seen. PID and COMM are the socket's \
+MS is the time spent in OLDSTATE: '-' where its beginning was not seen, '>=' where the socket was \
+found in it when the trace began. PID and COMM are the socket's \
 owner, '-' where it is not certain. TIME_WAIT is shown as it truly happens where the kernel lets us \
 look ('tcpdwell check'); else such a socket shows as FIN_WAIT2 -> CLOSE. -w adds who closed first, \
 and why a connection ended.")]

@@ -39,6 +39,7 @@ struct Hooks {
     netns: bool,
     owner: Option<&'static str>,
     accept: Option<&'static str>,
+    snapshot: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +126,7 @@ impl Report {
             netns: source == StateSource::TpBtf,
             owner,
             accept: probes.accept().map(AcceptSource::name),
+            snapshot: probes.has_iterators().then_some("iter"),
         };
         for attempt in probes.attempts() {
             self.programs.push(Rung {
@@ -146,6 +148,13 @@ impl Report {
                 "no hook tells of it; such sockets show as FIN_WAIT2 -> CLOSE",
                 "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
                  (kernel.kptr_restrict below 2, CAP_SYSLOG)",
+            );
+        }
+        if !probes.has_iterators() {
+            self.degrade(
+                "sockets older than the trace",
+                "the iterators over sockets and files can't be used",
+                "Linux 5.9 or later, with BTF",
             );
         }
         match probes.accept() {
@@ -184,7 +193,7 @@ impl Report {
         let mut out = format!(
             "kernel        {}\nBTF           {}\ntracefs       {}\nlockdown      {}\n\
              capabilities  {}\nstate changes {}\n  cookies     {}\n  namespaces  {}\n  \
-             owners      {}\n  accept      {}\nTIME_WAIT     {}\n",
+             owners      {}\n  accept      {}\nTIME_WAIT     {}\nsnapshot      {}\n",
             self.kernel,
             yes(self.btf),
             if self.tracefs {
@@ -200,6 +209,7 @@ impl Report {
             self.hooks.owner.unwrap_or("-"),
             self.hooks.accept.unwrap_or("-"),
             self.hooks.time_wait.unwrap_or("-"),
+            self.hooks.snapshot.unwrap_or("-"),
         );
         for rung in &self.programs {
             let state = rung.error.as_deref().unwrap_or("attached");

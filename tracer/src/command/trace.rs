@@ -38,13 +38,18 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
         kernel: kernel.release,
         state: probes.source().name(),
         time_wait: probes.timewait().map_or("none", TimewaitSource::name),
+        snapshot: if probes.has_iterators() {
+            "iter"
+        } else {
+            "none"
+        },
         owner: match probes.accept() {
             Some(source) => source.name(),
             None if probes.knows_tasks() => "state",
             None => "none",
         },
     };
-    let mut source = LiveSource::new(probes)?;
+    let mut source = LiveSource::new(probes, &filter)?;
     let mut shutdown = Shutdown::new(args.duration)?;
     shutdown.run(&args.command, args.output.is_none())?;
     let sink: Box<dyn Sink> = match args.format {

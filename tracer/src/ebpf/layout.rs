@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use tracer_common::layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout};
+use tracer_common::layout::{
+    SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+};
 
 use super::{
     btf::{Btf, BtfError},
@@ -59,6 +61,17 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
         death_row: btf.offset_of(death_row)?,
         death_row_is_pointer: u32::from(btf.is_pointer(death_row)),
         linger2: btf.offset_of("tcp_sock.linger2")?,
+    })
+}
+
+/// Where the fields are that a snapshot reads.
+pub(super) fn resolve_snapshot(btf: &Btf<'_>) -> Result<SnapshotLayout, BtfError> {
+    Ok(SnapshotLayout {
+        state: btf.offset_of("sock_common.skc_state")?,
+        seq: btf.offset_of("bpf_iter_meta.seq")?,
+        tgid: btf.offset_of("task_struct.tgid")?,
+        f_op: btf.offset_of("file.f_op")?,
+        private_data: btf.offset_of("file.private_data")?,
     })
 }
 

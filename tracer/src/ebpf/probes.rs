@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError, ProgramFd, RawTracePoint, TracePoint},
+    programs::{
+        BtfTracePoint, Iter, ProgramError, ProgramFd, RawTracePoint, TracePoint, iter::IterLink,
+    },
     util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
@@ -12,7 +14,7 @@ use log::LevelFilter;
 use tracer_common::{
     counters::Counters,
     filter::FILTER_WORDS,
-    layout::{SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
+    layout::{SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
 };
 
 use super::{
@@ -111,6 +113,7 @@ pub struct Probes {
     source: StateSource,
     timewait: Option<TimewaitSource>,
     accept: Option<AcceptSource>,
+    has_iterators: bool,
     symbols: Symbols,
     hz: Option<u32>,
     has_cookie: bool,
@@ -142,6 +145,7 @@ struct Globals {
     task: TaskLayout,
     tracepoint: TracepointLayout,
     timewait: TimewaitLayout,
+    snapshot: SnapshotLayout,
     timewait_hook: u32,
     timewait_handler: u64,
     has_cookie: bool,
@@ -229,8 +233,12 @@ impl Probes {
             has_cookie,
             ..Globals::default()
         };
+        let snapshot = layout::resolve_snapshot(&btf);
+        globals.snapshot = snapshot.clone().unwrap_or_default();
+        // Minisocks are found in a snapshot, too.
+        globals.timewait = layout::resolve_timewait(&btf).unwrap_or_default();
         if let Some(source) = timewait {
-            globals.timewait = layout::resolve_timewait(&btf).map_err(unavailable)?;
+            layout::resolve_timewait(&btf).map_err(unavailable)?;
             globals.timewait_hook = source.hook();
             globals.timewait_handler = symbols.handler().unwrap_or(0);
             if source == TimewaitSource::Timer && globals.timewait_handler == 0 {
@@ -266,6 +274,10 @@ impl Probes {
         }
         let first: &mut BtfTracePoint = program(&mut ebpf, names[0])?;
         let first = first.fd()?.try_clone()?;
+        let snapshot = match snapshot {
+            Ok(_) => timewait::load_iterators(&mut ebpf, &btf),
+            Err(error) => Err(error.into()),
+        };
         let mut probes = Self::attached(
             ebpf,
             (links, others),
@@ -275,6 +287,11 @@ impl Probes {
             options,
         )?;
         probes.accept = accept;
+        probes.has_iterators = snapshot.is_ok();
+        if let Err(error) = snapshot {
+            let rung = "iter/tcp and iter/task_file";
+            probes.attempts.push(Attempt::failed(rung, &error));
+        }
         for (rung, error) in refused {
             probes.attempts.push(Attempt::failed(rung, &error));
         }
@@ -410,6 +427,7 @@ impl Probes {
             source,
             timewait: None,
             accept: None,
+            has_iterators: false,
             symbols: Symbols::default(),
             hz: None,
             has_cookie: globals.has_cookie,
@@ -437,6 +455,29 @@ impl Probes {
     /// What tells who accepts.
     pub fn accept(&self) -> Option<AcceptSource> {
         self.accept
+    }
+
+    /// Whether sockets older than the trace can be found.
+    pub fn has_iterators(&self) -> bool {
+        self.has_iterators
+    }
+
+    /// An iterator over the TCP sockets of the network namespace of whoever opens it.
+    pub fn iterate_sockets(&mut self) -> Result<IterLink> {
+        self.iterate("snapshot_tcp")
+    }
+
+    /// An iterator over the open files of all processes.
+    pub fn iterate_files(&mut self) -> Result<IterLink> {
+        self.iterate("snapshot_file")
+    }
+
+    fn iterate(&mut self, name: &str) -> Result<IterLink> {
+        let program: &mut Iter = program(&mut self.ebpf, name)?;
+        let link = program
+            .attach()
+            .with_context(|| format!("attaching {name}"))?;
+        Ok(program.take_link(link)?)
     }
 
     /// What the records of this kernel are read by.
@@ -547,6 +588,7 @@ fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         0
     };
     let timewait = globals.timewait.words();
+    let snapshot = globals.snapshot.words();
     let ebpf = EbpfLoader::new()
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
@@ -555,6 +597,7 @@ fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         // The helpers came with 5.12 and 5.11: one rung.
         .override_global("HAS_TASK_BTF", &has_cookie, true)
         .override_global("TIMEWAIT", &timewait[..], true)
+        .override_global("SNAPSHOT", &snapshot[..], true)
         .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
         .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
         .override_global("HAS_FILTER", &has_filter, true)
@@ -588,7 +631,9 @@ pub(super) fn loading(name: &'static str) -> impl FnOnce(ProgramError) -> anyhow
             verifier_log,
         } => {
             let log = verifier_log.to_string();
-            log::debug!("the verifier on {name}:\n{log}");
+            if !log.trim().is_empty() {
+                log::debug!("the verifier on {name}:\n{log}");
+            }
             // Its statistics come after its words.
             let statistics = ["processed", "stack depth", "verification time"];
             let words = log

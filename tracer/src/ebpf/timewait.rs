@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramFd, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramFd, RawTracePoint},
 };
 
 use super::probes::{Attached, loading, program};
@@ -125,6 +125,15 @@ pub(super) fn attach_accept(
             (None, failed)
         }
     }
+}
+
+/// Loads what a snapshot is taken with.
+pub(super) fn load_iterators(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+    for (name, over) in [("snapshot_tcp", "tcp"), ("snapshot_file", "task_file")] {
+        let program: &mut Iter = program(ebpf, name)?;
+        program.load(over, btf).map_err(loading(name))?;
+    }
+    Ok(())
 }
 
 fn fentry(

@@ -179,6 +179,16 @@ pub fn closed_first(
     })
 }
 
+/// Who closed first, as far as the state tells that a connection is found in.
+pub fn was_closed_first(state: TcpState) -> Option<ClosedFirst> {
+    match state {
+        TcpState::FinWait2 => Some(ClosedFirst::Local),
+        TcpState::CloseWait | TcpState::LastAck => Some(ClosedFirst::Remote),
+        TcpState::Closing => Some(ClosedFirst::Simultaneous),
+        _ => None,
+    }
+}
+
 /// Why a full socket went to `CLOSE` from `from`; `port`: whether it had a local port. `None` for a
 /// listener.
 pub fn end_reason(from: TcpState, port: bool, evidence: Option<&Evidence>) -> Option<EndReason> {

@@ -38,6 +38,8 @@ impl Role {
 pub enum Entry {
     /// It was not seen.
     Unseen,
+    /// Not later than this.
+    NotLater,
     /// Worked out later from a timer.
     Approximate,
     /// Seen as it happened, or stamped by the kernel.

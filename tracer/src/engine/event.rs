@@ -32,6 +32,8 @@ pub enum EventBody {
     Process(ProcessFact),
     /// A process was found to hold a socket.
     Held(Held),
+    /// A socket was found that is older than the trace (or has been met already).
+    Found(Found),
     /// Events happened that were not delivered.
     Lost(LostCount),
     /// The wall clock (ns since 1970, UTC) at this moment; taken again and again, so that a step of
@@ -116,6 +118,27 @@ pub struct TimewaitEnd {
     pub stamp: Option<Mono>,
     /// When its timer was set last, to the jiffy, if that was for the time of TIME_WAIT.
     pub timer_set: Option<Mono>,
+}
+
+/// A socket that was there when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The socket, or the minisock.
+    pub sock: SockId,
+    /// Its cookie; 0: unknown.
+    pub cookie: u64,
+    /// Its state.
+    pub state: TcpState,
+    /// Whether a minisock stands for it.
+    pub in_minisock: bool,
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// The only process that holds it; 0: unknown.
+    pub pid: u32,
+    /// When it entered its state, if the kernel stamped that.
+    pub entered: Option<Mono>,
 }
 
 /// Who holds a socket.

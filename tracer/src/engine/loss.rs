@@ -53,6 +53,8 @@ pub struct LossLedger {
     pub unchanged: u64,
     /// Transitions told late, from the report of the next one.
     pub implied: u64,
+    /// Connections and listeners that were there before the trace.
+    pub preexisting: u64,
     /// Connections first seen in the middle of their life.
     pub unknown_starts: u64,
     /// Connections not followed, because the table was full.

@@ -1,9 +1,9 @@
 //! The engine itself: follows every connection from event to event.
 
 use super::{
-    closing::{ClosedFirst, EndReason, closed_first, end_reason},
+    closing::{ClosedFirst, EndReason, closed_first, end_reason, was_closed_first},
     connection::{ConnId, Connection, Entry, Role},
-    event::{Event, EventBody, Held, Minisock, StateChange},
+    event::{Event, EventBody, Found, Held, Minisock, StateChange},
     loss::LossLedger,
     opening::Openings,
     owner::{Owner, OwnerSource, Processes},
@@ -76,6 +76,7 @@ impl Engine {
             EventBody::TimewaitEnd(end) => self.timewait_end(event.at, end, updates),
             EventBody::Process(fact) => self.processes.learn(fact),
             EventBody::Held(held) => self.held(held),
+            EventBody::Found(found) => self.found(event.at, found),
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
                 updates.push(Update::Lost {
@@ -285,6 +286,46 @@ impl Engine {
         }
     }
 
+    /// A socket of the snapshot. One that we follow already was not there before, or changed since:
+    /// only who holds it may be news.
+    fn found(&mut self, at: Mono, found: &Found) {
+        let source = if found.pid == 0 {
+            OwnerSource::Unknown
+        } else {
+            OwnerSource::FdScan
+        };
+        let owner = self.processes.owner(found.pid, source);
+        let known = self.table.find(found.sock);
+        if let Some(connection) = known.and_then(|slot| self.table.get_mut(slot)) {
+            if owner.source > connection.owner.source && connection.owner == Owner::UNKNOWN {
+                connection.owner = owner;
+            }
+            return;
+        }
+        let (since, entry) = match found.entered {
+            Some(entered) => (entered, Entry::Exact),
+            None => (at, Entry::NotLater),
+        };
+        let connection = Connection {
+            id: self.next_id(),
+            sock: found.sock,
+            cookie: found.cookie,
+            since,
+            tuple: found.tuple,
+            netns: found.netns,
+            owner,
+            previous: TcpState::Unknown,
+            state: found.state,
+            role: Role::Unknown,
+            closed_first: was_closed_first(found.state),
+            in_minisock: found.in_minisock,
+            entry,
+            opening_held: false,
+        };
+        self.ledger.preexisting += 1;
+        self.ledger.untracked += u64::from(self.table.insert(connection).is_none());
+    }
+
     /// The next change of a connection that we follow.
     fn advance(
         &mut self,
@@ -326,7 +367,8 @@ impl Engine {
             return;
         };
         let entry = connection.entry;
-        let dwell = (entry != Entry::Unseen).then(|| at.since(connection.since));
+        let dwell = (entry > Entry::NotLater).then(|| at.since(connection.since));
+        let at_least = (entry == Entry::NotLater).then(|| at.since(connection.since));
         connection.previous = step.from;
         connection.state = step.to;
         connection.since = at;
@@ -335,6 +377,7 @@ impl Engine {
         let mut transition = told(connection, at, step.from);
         transition.process = self.processes.facts(connection.owner).copied();
         transition.dwell = dwell;
+        transition.at_least = at_least;
         transition.exact = entry == Entry::Exact;
         transition.end_reason = step.end_reason;
         self.stats.transition(step.from, step.to, dwell);
@@ -516,6 +559,7 @@ pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transit
         from,
         to: connection.state,
         dwell: None,
+        at_least: None,
         tuple: connection.tuple,
         netns: connection.netns,
         role: connection.role,

@@ -167,7 +167,7 @@ impl Engine {
         let Some(connection) = self.table.get(slot) else {
             return;
         };
-        let (since, known) = (connection.since, connection.entry != Entry::Unseen);
+        let (since, known) = (connection.since, connection.entry > Entry::NotLater);
         // The stamp of the birth is no news: the FIN carried no timestamp.
         let stamp = end
             .stamp

@@ -16,6 +16,8 @@ pub enum OwnerSource {
     Listener,
     /// It called `close` or `shutdown`.
     Close,
+    /// It is the only one with a descriptor of it.
+    FdScan,
     /// It read from the socket.
     Read,
     /// It called `accept`.
@@ -31,6 +33,7 @@ impl OwnerSource {
             Self::Unknown => "unknown",
             Self::Listener => "listener",
             Self::Close => "close",
+            Self::FdScan => "fd_scan",
             Self::Read => "read",
             Self::Accept => "accept",
             Self::Connect => "connect",

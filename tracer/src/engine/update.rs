@@ -52,6 +52,8 @@ pub struct Transition {
     pub to: TcpState,
     /// Time spent in `from`; `None` when the entry was not seen.
     pub dwell: Option<Duration>,
+    /// Where `dwell` is `None`: at least so long, because the connection was seen in `from` before.
+    pub at_least: Option<Duration>,
     /// Both ends.
     pub tuple: FourTuple,
     /// Inode of the network namespace; 0: unknown.

@@ -34,6 +34,7 @@ struct StartRow<'a> {
 struct Hooks {
     state: &'static str,
     time_wait: &'static str,
+    snapshot: &'static str,
     owner: &'static str,
 }
 
@@ -77,6 +78,7 @@ impl Sink for JsonSink {
             hooks: Hooks {
                 state: start.state,
                 time_wait: start.time_wait,
+                snapshot: start.snapshot,
                 owner: start.owner,
             },
         };

@@ -1,6 +1,6 @@
 //! Lines for people, in the columns of tcpstates.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use bytes::BytesMut;
@@ -92,9 +92,14 @@ impl LinesSink {
         )?;
         write!(out, "{:<11} -> {:<11} ", t.from, t.to)?;
         let ms_width = if self.options.wide { 11 } else { 0 };
-        match t.dwell {
-            Some(dwell) => write!(out, "{:<ms_width$.3}", dwell.as_secs_f64() * 1000.0)?,
-            None => write!(out, "{:<ms_width$}", "-")?,
+        let ms = |dwell: Duration| dwell.as_secs_f64() * 1000.0;
+        match (t.dwell, t.at_least) {
+            (Some(dwell), _) => write!(out, "{:<ms_width$.3}", ms(dwell))?,
+            (None, Some(dwell)) => {
+                let ms_width = ms_width.saturating_sub(2);
+                write!(out, ">={:<ms_width$.3}", ms(dwell))?;
+            }
+            (None, None) => write!(out, "{:<ms_width$}", "-")?,
         }
         if self.options.wide {
             let first = t.closed_first.map_or("-", ClosedFirst::name);

@@ -28,6 +28,8 @@ pub struct Start {
     pub state: &'static str,
     /// Where the lives of TIME_WAIT sockets come from.
     pub time_wait: &'static str,
+    /// How sockets older than the trace are found.
+    pub snapshot: &'static str,
     /// Whether owners can be told, and how.
     pub owner: &'static str,
 }

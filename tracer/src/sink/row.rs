@@ -1,6 +1,6 @@
 //! One update as fields: the contract of `--format ndjson` and `--format csv`.
 
-use std::{borrow::Cow, io::Write as _, net::IpAddr};
+use std::{borrow::Cow, io::Write as _, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::Error as _};
@@ -76,6 +76,8 @@ pub struct Row<'a> {
     pub end_reason: Option<&'static str>,
     /// Nothing before it is missing.
     pub exact: bool,
+    /// Where `dwell_us` is null: at least so long, because the connection was found in `from`.
+    pub dwell_at_least_us: Option<f64>,
 }
 
 impl<'a> Row<'a> {
@@ -98,7 +100,7 @@ impl<'a> Row<'a> {
             owner_source: Some(t.owner.source.name()),
             uid: t.process.as_ref().map(|p| p.uid),
             netns: (t.netns != 0).then_some(t.netns),
-            cgroup: t.process.as_ref().map(|p| p.cgroup),
+            cgroup: t.process.as_ref().map(|p| p.cgroup).filter(|id| *id != 0),
             role: Some(t.role.name()),
             family: Some(tuple.version().number()),
             laddr: local_address(t),
@@ -107,15 +109,11 @@ impl<'a> Row<'a> {
             rport: tuple.remote.port(),
             from: Some(t.from.name()),
             to: Some(t.to.name()),
-            // Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "104 days are enough for a dwell"
-            )]
-            dwell_us: t.dwell.map(|d| d.as_nanos() as f64 / 1000.0),
+            dwell_us: t.dwell.map(micros),
             closed_first: t.closed_first.map(ClosedFirst::name),
             end_reason: t.end_reason.map(EndReason::name),
             exact: t.exact,
+            dwell_at_least_us: t.at_least.map(micros),
         }
     }
 
@@ -130,6 +128,15 @@ impl<'a> Row<'a> {
             ..Self::default()
         }
     }
+}
+
+/// Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "104 days are enough for a dwell"
+)]
+fn micros(dwell: Duration) -> f64 {
+    dwell.as_nanos() as f64 / 1000.0
 }
 
 /// As jiff does it, but without an allocation in serializers that have no text formatting of their

@@ -12,6 +12,8 @@ use crate::{
     decode::Decoder,
     ebpf::Probes,
     engine::{Event, EventBody, LostCount, Mono},
+    enrich,
+    filter::Filter,
 };
 
 /// After a wake-up the ring is left to fill for so long, so that a busy host wakes us a few dozen
@@ -37,6 +39,8 @@ pub struct LiveSource {
     decoder: Decoder,
     /// What came before we were there.
     early: Vec<Vec<u8>>,
+    /// What was there before, until the first events are.
+    snapshot: Vec<Event>,
     delay: Duration,
     /// The ring is known to hold something.
     ready: bool,
@@ -46,14 +50,20 @@ pub struct LiveSource {
 }
 
 impl LiveSource {
-    /// Takes over the attached programs.
-    pub fn new(mut probes: Probes) -> Result<Self> {
+    /// Takes over the attached programs, and looks at what is there.
+    pub fn new(mut probes: Probes, filter: &Filter) -> Result<Self> {
+        let snapshot = if probes.has_iterators() {
+            look(&mut probes, filter)
+        } else {
+            Vec::new()
+        };
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
         Ok(Self {
             ring: poll(ring)?,
             decoder: probes.decoder(),
             early,
+            snapshot,
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
             ready: false,
@@ -77,12 +87,23 @@ impl LiveSource {
         }
         let ring = self.ring.get_mut();
         let mut emptied = false;
-        for _ in 0..BATCH {
+        // All that came during the snapshot is to be put in order with it.
+        let batch = if self.snapshot.is_empty() {
+            BATCH
+        } else {
+            usize::MAX
+        };
+        for _ in 0..batch {
             let Some(record) = ring.next() else {
                 emptied = true;
                 break;
             };
             self.undecoded += u64::from(!take(&self.decoder, &record, events));
+        }
+        if !self.snapshot.is_empty() {
+            // Where each belongs: a socket that was met in the ring before is not an older one.
+            events.append(&mut self.snapshot);
+            events.sort_by_key(|event| event.at);
         }
         if emptied {
             events.push(Event {
@@ -92,6 +113,26 @@ impl LiveSource {
         }
         self.probes.flush_log();
         emptied
+    }
+}
+
+/// The sockets that are there. Without them the trace works all the same, and knows less.
+fn look(probes: &mut Probes, filter: &Filter) -> Vec<Event> {
+    let began = clock::monotonic();
+    match enrich::take(probes, filter) {
+        Ok(snapshot) => {
+            log::debug!(
+                "snapshot: {} sockets and processes in {} network namespaces, {:.1} ms",
+                snapshot.events.len(),
+                snapshot.namespaces,
+                clock::monotonic().since(began).as_secs_f64() * 1000.0
+            );
+            snapshot.events
+        }
+        Err(error) => {
+            log::warn!("sockets older than the trace are not known: {error:#}");
+            Vec::new()
+        }
     }
 }
 

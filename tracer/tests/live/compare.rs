@@ -72,6 +72,10 @@ pub(crate) fn compare(ledger: &Ledger, rows: &[&Row]) -> Verdict {
 
 /// Wants to know of every end who closed it first, and why it ended.
 pub(crate) fn every_fate_is_known(rows: &[&Row]) {
+    let waits = rows.iter().filter(|row| row.from == "TIME_WAIT");
+    let (hazards, waits): (Vec<&&Row>, Vec<&&Row>) =
+        waits.partition(|row| row.end_reason.as_deref() == Some("reset"));
+    assert!(hazards.len() * 100 <= waits.len(), "{hazards:#?}");
     for row in rows {
         if row.to != "CLOSE" || row.is_listener() {
             continue;
@@ -217,8 +221,11 @@ fn check_fate(end: &End, row: &Row) {
     let reason = row.end_reason.as_deref();
     if row.to == "CLOSE" {
         let unknown = reason == Some("unknown");
+        // A slow machine repeats an acknowledgement to a socket that is gone by then, and the RST
+        // that answers it hits TIME_WAIT exactly (RFC 1337): true, and nobody's plan.
+        let hazard = row.from == "TIME_WAIT" && reason == Some("reset");
         assert!(
-            unknown || reason == end.fate.end_reason,
+            unknown || hazard || reason == end.fate.end_reason,
             "end: {row:#?} of {end:#?}"
         );
     } else {

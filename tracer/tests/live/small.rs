@@ -74,10 +74,13 @@ fn plans(lane: Lane, pair: usize, amount: Amount) -> Vec<Plan> {
         .collect()
 }
 
-/// The rows of some namespaces.
-pub(crate) fn of_netns<'a>(rows: &'a [Row], netns: &[u32]) -> Vec<&'a Row> {
+/// The rows of some namespaces. The number of a namespace is given away again when it is gone, maybe
+/// to another test's: the lane decides.
+pub(crate) fn of_netns<'a>(rows: &'a [Row], netns: &[u32], lane: Lane) -> Vec<&'a Row> {
+    let port = |port: Option<u16>| port.is_some_and(|p| lane.owns(p));
     rows.iter()
         .filter(|row| row.netns.is_some_and(|n| netns.contains(&n)))
+        .filter(|row| port(row.lport) || port(row.rport))
         .collect()
 }
 

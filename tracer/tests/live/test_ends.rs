@@ -16,7 +16,7 @@ use crate::{
     netns::Netns,
     observed::Finished,
     skip::{Noise, turn},
-    small::{Amount, SMALL, namespace, of_netns, work},
+    small::{Amount, SMALL, namespace, work},
     tool::{Tool, trace},
     workload::Lane,
 };
@@ -56,7 +56,7 @@ fn command_runs_and_reports_exit() {
     assert_told(&finished, 9);
     finished.stdout = std::fs::read(file.path()).unwrap();
     let rows: Vec<_> = finished.rows();
-    let rows = of_netns(&rows, &[inode]);
+    let rows: Vec<_> = rows.iter().filter(|r| r.netns == Some(inode)).collect();
     // Listener 2, connection 5 and 5: all of it, although the command ended right after.
     assert_eq!(rows.len(), 12, "{rows:#?}");
     assert!(

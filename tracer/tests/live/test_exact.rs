@@ -62,7 +62,7 @@ fn ledger_exact_tp_btf() {
     finished.assert_keys();
     let completeness = finished.completeness();
     let rows = finished.rows();
-    let rows = of_netns(&rows, &inodes);
+    let rows = of_netns(&rows, &inodes, Lane { test: 1, space: 0 });
     eprintln!(
         "tp_btf: {} ends, {} transitions, {} rows, {completeness:?}",
         ledger.ends.len(),

@@ -57,7 +57,7 @@ fn hostile_comm() {
     }
     json.assert_keys();
     let rows = json.rows();
-    let rows = of_netns(&rows, &[inode]);
+    let rows = of_netns(&rows, &[inode], lane);
     let pid = child.recv().unwrap();
     // The end of TIME_WAIT comes with that of the namespace, or not before ours.
     let of_child: Vec<_> = rows

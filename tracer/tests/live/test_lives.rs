@@ -9,7 +9,6 @@ use crate::{
     netns::Netns,
     row::Row,
     skip::{Noise, turn},
-    small::of_netns,
     tool::{Tool, binary, trace},
     workload::Lane,
 };
@@ -76,7 +75,7 @@ fn run(rung: &str, test: u8) {
     let mut failures = Vec::new();
     let mut checked = 0;
     for (inode, lives) in inodes.iter().zip(&lives) {
-        let rows = of_netns(&rows, &[*inode]);
+        let rows: Vec<_> = rows.iter().filter(|r| r.netns == Some(*inode)).collect();
         for life in lives {
             checked += 1;
             if let Err(why) = holds(life, &rows) {

@@ -13,7 +13,8 @@ use crate::{
 /// Makes the storm under a ring of this size.
 fn storm(ring: &str) -> (Completeness, compare::Verdict, usize) {
     let count = scaled(12_000);
-    let space = namespace(Lane { test: 3, space: 0 }, count);
+    let lane = Lane { test: 3, space: 0 };
+    let space = namespace(lane, count);
     let inode = space.inode;
     let netns = inode.to_string();
     let tool = Tool::attached(&mut trace([
@@ -30,7 +31,7 @@ fn storm(ring: &str) -> (Completeness, compare::Verdict, usize) {
     finished.assert_success();
     let completeness = finished.completeness();
     let rows = finished.rows();
-    let rows = of_netns(&rows, &[inode]);
+    let rows = of_netns(&rows, &[inode], lane);
     let verdict = compare::compare(&ledger, &rows);
     eprintln!(
         "storm, ring {ring}: {} connections in {} ms, {} transitions expected, {} rows, \

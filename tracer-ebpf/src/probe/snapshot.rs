@@ -1,0 +1,103 @@
+//! What is there when the tool starts: iterators over TCP sockets and over open files. They run when
+//! user space reads, and cost nothing otherwise.
+
+use core::mem::size_of;
+
+use aya_ebpf::{
+    bindings::seq_file,
+    helpers::{bpf_ktime_get_ns, generated::bpf_seq_write},
+};
+use tracer_common::{
+    layout::{SnapshotLayout, SockLayout, TimewaitLayout},
+    snapshot::{FileFound, SocketFound},
+    state::{NEW_SYN_RECV, TIME_WAIT},
+};
+
+use super::common::Common;
+use crate::{
+    globals::offset,
+    kernel::{bytes, load, read},
+};
+
+/// `struct bpf_iter__tcp`, `struct bpf_iter__task_file`: pointers, the first to `bpf_iter_meta`. The
+/// last call has null for the others.
+#[derive(Clone, Copy)]
+pub struct Context(pub *const u64);
+
+impl Context {
+    #[inline(always)]
+    fn argument(self, i: usize) -> *const u8 {
+        // SAFETY: the program's context.
+        unsafe { load::<u64>(self.0.cast(), 8 * i) as *const u8 }
+    }
+
+    #[inline(always)]
+    fn write<T>(self, record: &T) {
+        let meta: *const u8 = self.argument(0);
+        let offset = offset!(SNAPSHOT: SnapshotLayout, seq);
+        // SAFETY: loaded through the context; what does not fit is asked for again.
+        unsafe {
+            let seq: *mut seq_file = load::<u64>(meta, offset) as *mut seq_file;
+            bpf_seq_write(seq, (&raw const *record).cast(), size_of::<T>() as u32);
+        }
+    }
+}
+
+/// One socket.
+#[inline(always)]
+pub fn tcp(context: Context) {
+    let sk = context.argument(1) as u64;
+    if sk == 0 {
+        return;
+    }
+    let state: u8 = read(sk, offset!(SNAPSHOT: SnapshotLayout, state));
+    if state == NEW_SYN_RECV {
+        return;
+    }
+    let common = Common(sk);
+    let family = common.family();
+    let (saddr, daddr) = common.addresses(family);
+    let mut found = SocketFound {
+        state,
+        substate: 0,
+        family,
+        sport: common.num(),
+        dport: common.dport(),
+        // SAFETY: no argument, no effect.
+        ts_ns: unsafe { bpf_ktime_get_ns() },
+        sk,
+        cookie: common.cookie(),
+        socket: 0,
+        netns: common.netns(),
+        entry_stamp: 0,
+        saddr: bytes(saddr),
+        daddr: bytes(daddr),
+    };
+    if state == TIME_WAIT {
+        found.substate = read(sk, offset!(TIMEWAIT: TimewaitLayout, substate));
+        let stamp = offset!(TIMEWAIT: TimewaitLayout, entry_stamp);
+        if stamp != 0 {
+            found.entry_stamp = read(sk, stamp);
+        }
+    } else {
+        found.socket = read(sk, offset!(SOCK: SockLayout, file));
+    }
+    context.write(&found);
+}
+
+/// One open file.
+#[inline(always)]
+pub fn file(context: Context) {
+    let (task, file) = (context.argument(1) as u64, context.argument(3) as u64);
+    if task == 0 || file == 0 {
+        return;
+    }
+    // SAFETY: the program's context: `fd` is the third member.
+    let fd: u32 = unsafe { load(context.0.cast(), 16) };
+    context.write(&FileFound {
+        tgid: read(task, offset!(SNAPSHOT: SnapshotLayout, tgid)),
+        fd,
+        f_op: read(file, offset!(SNAPSHOT: SnapshotLayout, f_op)),
+        private_data: read(file, offset!(SNAPSHOT: SnapshotLayout, private_data)),
+    });
+}
