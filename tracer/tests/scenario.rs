@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
 use serde::Deserialize;
 use tracer::engine::{
-    EndReason, Endpoint, Engine, Event, EventBody, Evidence, FourTuple, Held, Limits, LostCount,
-    Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange,
+    EndReason, Endpoint, Engine, Event, EventBody, Evidence, Found, FourTuple, Held, Limits,
+    LostCount, Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange,
     TimewaitEnd, TimewaitRearmed, Transition, Update,
 };
 
@@ -23,6 +23,7 @@ struct Scenario {
     /// [unread=N] [tw=N:STATE] [refused=REASON] FROM->TO LOCAL REMOTE` (with `err` the socket was
     /// looked into), `TIME_US rearmed tw=N [cookie=N] STATE`, `TIME_US end tw=N [cookie=N] [stamp=US]
     /// [timer=US] STATE REASON LOCAL REMOTE`, `TIME_US held sock=N [cookie=N] pid=N accept|read`,
+    /// `TIME_US found sock=N [cookie=N] [pid=N] [minisock] [entered=US] STATE LOCAL REMOTE`,
     /// `TIME_US process PID NAME`, `TIME_US lost CAUSE=N`, `TIME_US watermark`.
     events: String,
     /// What is told, in order.
@@ -80,6 +81,7 @@ fn event(line: &str) -> Event {
             state: words.last().unwrap().parse().unwrap(),
         }),
         "end" => EventBody::TimewaitEnd(minisock_end(&words)),
+        "found" => EventBody::Found(found(&words)),
         "held" => EventBody::Held(Held {
             sock: SockId(value(&words, "sock")),
             cookie: value(&words, "cookie"),
@@ -123,6 +125,23 @@ fn reason(name: &str) -> EndReason {
     ];
     let found = known.into_iter().find(|reason| reason.name() == name);
     found.unwrap_or_else(|| panic!("reason {name}"))
+}
+
+fn found(words: &[&str]) -> Found {
+    let [.., state, local, remote] = words else {
+        panic!("{words:?}");
+    };
+    let entered = words.iter().find_map(|w| number(w, "entered"));
+    Found {
+        sock: SockId(value(words, "sock")),
+        cookie: value(words, "cookie"),
+        state: state.parse().unwrap(),
+        in_minisock: words.contains(&"minisock"),
+        tuple: tuple(local, remote),
+        netns: 1,
+        pid: u32::try_from(value(words, "pid")).unwrap(),
+        entered: entered.map(|us| Mono(us * 1000)),
+    }
 }
 
 fn minisock_end(words: &[&str]) -> TimewaitEnd {
@@ -197,7 +216,10 @@ fn told(t: &Transition) -> String {
     write!(out, "{}->{} {local} {remote} {role} dwell=", t.from, t.to).unwrap();
     match t.dwell {
         Some(dwell) => write!(out, "{}us", dwell.as_micros()).unwrap(),
-        None => out.push('-'),
+        None => match t.at_least {
+            Some(dwell) => write!(out, ">={}us", dwell.as_micros()).unwrap(),
+            None => out.push('-'),
+        },
     }
     if t.owner.pid != 0 {
         let name = t.process.as_ref().map_or("-".into(), |p| {
@@ -284,6 +306,9 @@ fn ledger(engine: &Engine) -> String {
         l.untracked,
         engine.open()
     );
+    if l.preexisting > 0 {
+        write!(out, " preexisting={}", l.preexisting).unwrap();
+    }
     let closed = engine.stats().closed_first().filter(|(_, n)| *n > 0);
     for (first, count) in closed {
         write!(out, " {}={count}", first.name()).unwrap();

@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where `ip netns` keeps them.
-const NAMED: &str = "/run/netns";
+/// Where `ip netns` and Docker keep them.
+const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
 /// One open handle for each, our own first.
 pub(super) fn all() -> Vec<File> {
@@ -35,6 +35,7 @@ fn of_processes() -> impl Iterator<Item = PathBuf> {
 }
 
 fn named() -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(Path::new(NAMED)).into_iter().flatten();
-    entries.flatten().map(|e| e.path())
+    let folders = NAMED.into_iter().map(Path::new);
+    let entries = folders.filter_map(|folder| fs::read_dir(folder).ok());
+    entries.flatten().flatten().map(|e| e.path())
 }

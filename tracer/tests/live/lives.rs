@@ -108,6 +108,11 @@ fn connect(ip: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream, Errno> {
     Ok(socket.into())
 }
 
+/// Connects from an address that may wait.
+pub(crate) fn connect_from(local: SocketAddr, to: SocketAddr) -> TcpStream {
+    connect(local.ip(), local.port(), to).unwrap()
+}
+
 fn reset(stream: TcpStream) {
     sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     spawn::close(stream);

@@ -34,6 +34,7 @@ mod test_filters;
 mod test_hostile_comm;
 mod test_lives;
 mod test_not_root;
+mod test_older;
 mod test_storm;
 mod test_two_tools;
 mod test_without_btf;

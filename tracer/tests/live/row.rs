@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::ledger::Key;
 
 /// The keys that every transition has, `null` or not (design.md 4.2).
-pub(crate) const KEYS: [&str; 23] = [
+pub(crate) const KEYS: [&str; 24] = [
     "ts",
     "mono_ns",
     "event",
@@ -31,6 +31,7 @@ pub(crate) const KEYS: [&str; 23] = [
     "closed_first",
     "end_reason",
     "exact",
+    "dwell_at_least_us",
 ];
 
 /// A transition, as it was printed.
@@ -53,6 +54,7 @@ pub(crate) struct Row {
     pub(crate) from: String,
     pub(crate) to: String,
     dwell_us: Option<f64>,
+    dwell_at_least_us: Option<f64>,
     pub(crate) closed_first: Option<String>,
     pub(crate) end_reason: Option<String>,
     pub(crate) exact: bool,
@@ -85,12 +87,12 @@ impl Row {
 
     /// Nanoseconds in `from`.
     pub(crate) fn dwell_ns(&self) -> Option<u64> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "three decimals of microseconds, far below 2^53"
-        )]
-        self.dwell_us.map(|us| (us * 1000.0).round() as u64)
+        self.dwell_us.map(nanos)
+    }
+
+    /// The same where only a lower bound is known.
+    pub(crate) fn at_least_ns(&self) -> Option<u64> {
+        self.dwell_at_least_us.map(nanos)
     }
 
     /// Whether it is a listener's.
@@ -121,4 +123,13 @@ impl Row {
             self.to.clone(),
         )
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "three decimals of microseconds, far below 2^53"
+)]
+fn nanos(us: f64) -> u64 {
+    (us * 1000.0).round() as u64
 }
