@@ -7,7 +7,7 @@
 use hashbrown::HashMap;
 use tracer_common::filter::{FilterConfig, Verdict};
 
-use crate::engine::{ConnId, StateSet, TcpState, Transition};
+use crate::engine::{CgroupFact, ConnId, StateSet, TcpState, Transition};
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
@@ -23,6 +23,8 @@ pub struct Filter {
     pub comms: Vec<Vec<u8>>,
     /// Owners by cgroup id.
     pub cgroups: Vec<u64>,
+    /// Owners by a cgroup that theirs is below.
+    pub cgroups_below: Vec<String>,
     /// Transitions from or to one of these.
     pub states: StateSet,
 }
@@ -54,7 +56,8 @@ impl Filter {
         if !self.pids.is_empty() && !self.pids.contains(&owner.pid) {
             return false;
         }
-        if self.comms.is_empty() && self.cgroups.is_empty() {
+        let any_cgroup = self.cgroups.is_empty() && self.cgroups_below.is_empty();
+        if self.comms.is_empty() && any_cgroup {
             return true;
         }
         let Some(process) = &transition.process else {
@@ -62,7 +65,7 @@ impl Filter {
         };
         let name = process.name.bytes();
         (self.comms.is_empty() || self.comms.iter().any(|comm| comm == name))
-            && (self.cgroups.is_empty() || self.cgroups.contains(&process.cgroup))
+            && (any_cgroup || self.cgroups.contains(&process.cgroup))
     }
 }
 
@@ -82,6 +85,17 @@ impl Gate {
         Self {
             filter,
             undecided: HashMap::new(),
+        }
+    }
+
+    /// A cgroup's path is known: it may lie below one that is wanted.
+    pub fn learn(&mut self, fact: &CgroupFact) {
+        let below = |wanted: &String| {
+            let rest = fact.path.strip_prefix(wanted.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.filter.cgroups_below.iter().any(below) && !self.filter.cgroups.contains(&fact.id) {
+            self.filter.cgroups.push(fact.id);
         }
     }
 

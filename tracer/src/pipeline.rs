@@ -119,8 +119,10 @@ impl<S: EventSource> Pipeline<'_, S> {
             let transition = match &update {
                 Update::Transition(transition) => transition,
                 other => {
-                    if let Update::Forgotten(conn) = other {
-                        self.gate.forget(*conn);
+                    match other {
+                        Update::Forgotten(conn) => self.gate.forget(*conn),
+                        Update::Cgroup(fact) => self.gate.learn(fact),
+                        _ => {}
                     }
                     self.sink.update(other, self.output.buffer())?;
                     continue;

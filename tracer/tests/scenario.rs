@@ -7,9 +7,9 @@ use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
 use serde::Deserialize;
 use tracer::engine::{
-    EndReason, Endpoint, Engine, Event, EventBody, Evidence, Found, FourTuple, Held, Limits,
-    LostCount, Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange,
-    TimewaitEnd, TimewaitRearmed, Transition, Update,
+    CgroupFact, EndReason, Endpoint, Engine, Event, EventBody, Evidence, Found, FourTuple, Held,
+    Limits, LostCount, Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId,
+    StateChange, TimewaitEnd, TimewaitRearmed, Transition, Update,
 };
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +81,10 @@ fn event(line: &str) -> Event {
             state: words.last().unwrap().parse().unwrap(),
         }),
         "end" => EventBody::TimewaitEnd(minisock_end(&words)),
+        "cgroup" => EventBody::Cgroup(CgroupFact {
+            id: words[1].parse().unwrap(),
+            path: words[2].into(),
+        }),
         "found" => EventBody::Found(found(&words)),
         "held" => EventBody::Held(Held {
             sock: SockId(value(&words, "sock")),
@@ -257,6 +261,7 @@ fn line(update: &Update) -> String {
         ),
         Update::Lost { lost, .. } => format!("lost {}", lost.total()),
         Update::Forgotten(conn) => format!("forgotten conn={}", conn.0),
+        Update::Cgroup(fact) => format!("cgroup {} {}", fact.id, fact.path),
         Update::Clock { .. } => "clock".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use tracer_common::filter::{
     Cidr, FilterConfig, LADDR, LPORT, NETNS, ONLY_V4, ONLY_V6, RADDR, RPORT, add_port,
 };
 
-use super::values;
+use super::values::{self, Cgroup};
 use crate::{engine::StateSet, error::Failure, filter::Filter};
 
 /// Which connections are shown. Several values of one option: any of them; several options: all.
@@ -45,9 +45,10 @@ pub struct FilterArgs {
     /// Only this network namespace: number, name of 'ip netns', or path.
     #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = values::netns)]
     netns: Vec<u32>,
-    /// Only connections whose owner is in this cgroup: its directory, or its id.
+    /// Only connections whose owner is in this cgroup, or below it: its directory, or its id (then
+    /// not below).
     #[arg(long, value_name = "CGROUP", value_parser = values::cgroup)]
-    cgroup: Vec<u64>,
+    cgroup: Vec<Cgroup>,
 }
 
 impl TryFrom<FilterArgs> for Filter {
@@ -85,7 +86,8 @@ impl TryFrom<FilterArgs> for Filter {
             kernel,
             pids: args.pid,
             comms: args.comm.into_iter().map(String::into_bytes).collect(),
-            cgroups: args.cgroup,
+            cgroups: args.cgroup.iter().map(|c| c.id).collect(),
+            cgroups_below: args.cgroup.into_iter().filter_map(|c| c.path).collect(),
             states,
         })
     }

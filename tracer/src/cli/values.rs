@@ -98,13 +98,34 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
     u32::try_from(metadata.ino()).map_err(|_| format!("'{path}' is not a network namespace"))
 }
 
+/// A cgroup v2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Inode of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy, if it was given as a directory.
+    pub path: Option<String>,
+}
+
 /// `--cgroup`: a cgroup v2, by id or by its directory.
-pub(super) fn cgroup(text: &str) -> Result<u64, String> {
+pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {
     if let Ok(id) = text.parse() {
-        return Ok(id);
+        return Ok(Cgroup { id, path: None });
     }
     match fs::metadata(text) {
-        Ok(metadata) if metadata.is_dir() => Ok(metadata.ino()),
+        Ok(metadata) if metadata.is_dir() => {
+            let path = fs::canonicalize(text).map_err(|error| error.to_string())?;
+            // The directory above which no hierarchy goes on holds its root.
+            let root = path
+                .ancestors()
+                .take_while(|dir| dir.join("cgroup.controllers").exists())
+                .last();
+            let below = root.and_then(|root| path.strip_prefix(root).ok());
+            Ok(Cgroup {
+                id: metadata.ino(),
+                path: below.map(|below| format!("/{}", below.display())),
+            })
+        }
         Ok(_) => Err("not a directory: must be a cgroup's directory or its id".to_owned()),
         Err(error) => Err(format!(
             "{error}; must be a cgroup's directory, such as /sys/fs/cgroup/system.slice, or its id"

@@ -1,5 +1,7 @@
 //! All that the engine ever learns. A recording is a list of these.
 
+use std::sync::Arc;
+
 use super::{
     closing::{EndReason, Evidence},
     connection::SockId,
@@ -11,7 +13,7 @@ use super::{
 };
 
 /// Something that happened, or was found out, at a point in kernel time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.
     pub at: Mono,
@@ -20,7 +22,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventBody {
     /// A socket changed its state.
     StateChange(StateChange),
@@ -30,6 +32,8 @@ pub enum EventBody {
     TimewaitEnd(TimewaitEnd),
     /// A process was described.
     Process(ProcessFact),
+    /// A cgroup was found to have this path.
+    Cgroup(CgroupFact),
     /// A process was found to hold a socket.
     Held(Held),
     /// A socket was found that is older than the trace (or has been met already).
@@ -152,6 +156,16 @@ pub struct Held {
     pub pid: u32,
     /// How it is known.
     pub source: OwnerSource,
+}
+
+/// Where a cgroup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupFact {
+    /// cgroup v2 id: the inode of its directory.
+    pub id: u64,
+    /// From the root of the hierarchy, `/system.slice/nginx.service`. Any text: whoever makes a
+    /// cgroup names it.
+    pub path: Arc<str>,
 }
 
 /// A process as the kernel describes it.

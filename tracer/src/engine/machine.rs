@@ -75,6 +75,7 @@ impl Engine {
             }
             EventBody::TimewaitEnd(end) => self.timewait_end(event.at, end, updates),
             EventBody::Process(fact) => self.processes.learn(fact),
+            EventBody::Cgroup(fact) => updates.push(Update::Cgroup(fact.clone())),
             EventBody::Held(held) => self.held(held),
             EventBody::Found(found) => self.found(event.at, found),
             EventBody::Lost(lost) => {

@@ -22,7 +22,8 @@ mod update;
 pub use closing::{ClosedFirst, EndReason, Evidence, closed_first, end_reason};
 pub use connection::{ConnId, Role, SockId};
 pub use event::{
-    Event, EventBody, Found, Held, Minisock, ProcessFact, StateChange, TimewaitEnd, TimewaitRearmed,
+    CgroupFact, Event, EventBody, Found, Held, Minisock, ProcessFact, StateChange, TimewaitEnd,
+    TimewaitRearmed,
 };
 pub use histogram::DurationHistogram;
 pub use loss::{LossLedger, LostCount};

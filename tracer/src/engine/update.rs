@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     closing::{ClosedFirst, EndReason},
     connection::{ConnId, Role},
+    event::CgroupFact,
     loss::LostCount,
     owner::{Owner, Process},
     state::TcpState,
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// Something to show.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     /// A connection changed its state.
     Transition(Transition),
@@ -21,6 +22,8 @@ pub enum Update {
     Irregular(Irregularity),
     /// The connection is followed no longer: the filter does not want it.
     Forgotten(ConnId),
+    /// A cgroup's path is known from here on.
+    Cgroup(CgroupFact),
     /// Events were lost.
     Lost {
         /// When it was noticed; the loss is between this and the notice before.

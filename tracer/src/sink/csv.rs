@@ -92,7 +92,7 @@ impl Sink for CsvSink {
                 };
                 self.rows.render(&row, out)
             }
-            Update::Forgotten(_) => Ok(()),
+            Update::Forgotten(_) | Update::Cgroup(_) => Ok(()),
             Update::Clock { at, wall_ns } => {
                 self.clock.set(*at, *wall_ns);
                 Ok(())

@@ -55,6 +55,13 @@ struct IrregularRow<'a> {
 }
 
 #[derive(Serialize)]
+struct CgroupRow<'a> {
+    event: &'static str,
+    cgroup: u64,
+    path: &'a str,
+}
+
+#[derive(Serialize)]
 struct EndRow<'a> {
     event: &'static str,
     completeness: &'a Completeness,
@@ -106,6 +113,14 @@ impl Sink for JsonSink {
                 line(&row, &mut self.text, out)
             }
             Update::Forgotten(_) => Ok(()),
+            Update::Cgroup(fact) => {
+                let row = CgroupRow {
+                    event: "cgroup",
+                    cgroup: fact.id,
+                    path: &fact.path,
+                };
+                line(&row, &mut self.text, out)
+            }
             Update::Clock { at, wall_ns } => {
                 self.clock.set(*at, *wall_ns);
                 Ok(())

@@ -165,7 +165,7 @@ impl Sink for LinesSink {
                 lost.map_full,
                 lost.decode
             )),
-            Update::Forgotten(_) => {}
+            Update::Forgotten(_) | Update::Cgroup(_) => {}
             Update::Clock { at, wall_ns } => {
                 self.began.get_or_insert(*at);
                 self.clock.set(*at, *wall_ns);

@@ -12,7 +12,7 @@ use crate::{
     decode::Decoder,
     ebpf::Probes,
     engine::{Event, EventBody, LostCount, Mono},
-    enrich,
+    enrich::{self, CgroupPaths},
     filter::Filter,
 };
 
@@ -39,6 +39,7 @@ pub struct LiveSource {
     decoder: Decoder,
     /// What came before we were there.
     early: Vec<Vec<u8>>,
+    cgroups: CgroupPaths,
     /// What was there before, until the first events are.
     snapshot: Vec<Event>,
     delay: Duration,
@@ -64,6 +65,7 @@ impl LiveSource {
             decoder: probes.decoder(),
             early,
             snapshot,
+            cgroups: CgroupPaths::default(),
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
             ready: false,
@@ -82,6 +84,7 @@ impl LiveSource {
     /// events reach.
     fn drain(&mut self, events: &mut Vec<Event>) -> bool {
         let began = clock::monotonic();
+        let first = events.len();
         for record in std::mem::take(&mut self.early) {
             self.undecoded += u64::from(!take(&self.decoder, &record, events));
         }
@@ -105,6 +108,7 @@ impl LiveSource {
             events.append(&mut self.snapshot);
             events.sort_by_key(|event| event.at);
         }
+        self.cgroups.tell(events, first);
         if emptied {
             events.push(Event {
                 at: began,

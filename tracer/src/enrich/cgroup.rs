@@ -1,0 +1,52 @@
+//! Paths of cgroups: the kernel programs send ids, once per process; a path is looked up once per
+//! cgroup, in /proc, as long as the process is there.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use procfs::process::Process;
+
+use crate::engine::{CgroupFact, Event, EventBody, ProcessFact};
+
+/// Ids remembered. Beyond it no more paths are told.
+const MAX_KNOWN: usize = 65_536;
+
+/// Which cgroups were told.
+#[derive(Debug, Default)]
+pub struct CgroupPaths {
+    told: HashSet<u64>,
+}
+
+impl CgroupPaths {
+    /// Puts the path of a cgroup before the first process in it.
+    pub fn tell(&mut self, events: &mut Vec<Event>, from: usize) {
+        let mut facts = Vec::new();
+        for event in &events[from..] {
+            if let EventBody::Process(fact) = &event.body
+                && let Some(path) = self.path(fact)
+            {
+                let id = fact.process.cgroup;
+                facts.push(Event {
+                    at: event.at,
+                    body: EventBody::Cgroup(CgroupFact { id, path }),
+                });
+            }
+        }
+        if !facts.is_empty() {
+            events.splice(from..from, facts);
+        }
+    }
+
+    /// `None`: told already, or not to be found any more.
+    fn path(&mut self, fact: &ProcessFact) -> Option<Arc<str>> {
+        let id = fact.process.cgroup;
+        if id == 0 || self.told.contains(&id) || self.told.len() >= MAX_KNOWN {
+            return None;
+        }
+        let process = Process::new(i32::try_from(fact.pid).ok()?).ok()?;
+        let unified = process.cgroups().ok()?;
+        let unified = unified.into_iter().find(|g| g.hierarchy == 0)?;
+        self.told.insert(id);
+        Some(unified.pathname.into())
+    }
+}
