@@ -10,7 +10,7 @@ use super::{
     state::TcpState,
     stats::Stats,
     table::{Slot, Table},
-    time::Mono,
+    time::{Mono, OPENING_HOLD},
     tuple::FourTuple,
     update::{Irregularity, Transition, Update},
 };
@@ -252,7 +252,8 @@ impl Engine {
         let another_cookie =
             change.cookie != 0 && connection.cookie != 0 && connection.cookie != change.cookie;
         let another_tuple = connection.tuple.contradicts(&change.tuple);
-        let replaced = is_opening(change) || another_cookie || another_tuple;
+        let doubtful = may_be_another(connection, at, change);
+        let replaced = is_opening(change) || another_cookie || another_tuple || doubtful;
         if replaced {
             let irregularity = Irregularity {
                 replaced,
@@ -518,6 +519,15 @@ fn why(change: &StateChange, to: TcpState, tuple: &FourTuple) -> Option<EndReaso
         Some(Minisock::Refused(reason)) => Some(reason),
         _ => end_reason(change.from, tuple.local.port != 0, change.evidence.as_ref()),
     }
+}
+
+/// Whether a connection of which neither cookie nor whole tuple is known yet had better not be taken
+/// for the one that changes now: something was lost in between. A child's first change is followed at
+/// once by its second, in the same softirq.
+fn may_be_another(connection: &Connection, at: Mono, change: &StateChange) -> bool {
+    let identified = connection.cookie != 0 || connection.tuple.is_complete();
+    let late = connection.role == Role::PassiveOpen && at.since(connection.since) > OPENING_HOLD;
+    !identified && (connection.state != change.from || late)
 }
 
 fn irregularity(connection: &Connection, at: Mono, change: &StateChange) -> Irregularity {

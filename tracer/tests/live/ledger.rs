@@ -1,7 +1,10 @@
 //! What the workload did: for each end of each connection, the transitions that the kernel must have
 //! made, each with the time window it must lie in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::clock::Span;
 
@@ -118,6 +121,15 @@ impl Ledger {
     pub(crate) fn late(&self) -> usize {
         let steps = self.ends.iter().flat_map(|end| &end.steps);
         steps.filter(|step| step.late).count()
+    }
+
+    /// How many ends were closed first by whom.
+    pub(crate) fn closed_first(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for first in self.ends.iter().filter_map(|end| end.fate.closed_first) {
+            *counts.entry(first.to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// How often TIME_WAIT is entered.

@@ -38,18 +38,26 @@ pub(crate) fn turn(name: &str, noise: Noise) -> Option<Turn> {
     Some(Turn(file))
 }
 
-/// `count`, as the machine can bear it.
-pub(crate) fn scaled(count: usize) -> usize {
-    let scale: f64 = env::var("TCPDWELL_SCALE")
+/// Whether this is a slow machine.
+pub(crate) fn is_scaled_down() -> bool {
+    scale() < 1.0
+}
+
+fn scale() -> f64 {
+    env::var("TCPDWELL_SCALE")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or(1.0);
+        .unwrap_or(1.0)
+}
+
+/// `count`, as the machine can bear it.
+pub(crate) fn scaled(count: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "small counts"
     )]
-    let scaled = (count as f64 * scale) as usize;
+    let scaled = (count as f64 * scale()) as usize;
     scaled.max(1)
 }

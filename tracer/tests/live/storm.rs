@@ -59,22 +59,37 @@ fn one_thread(netns: u32, lane: Lane, thread: usize, count: usize) -> Ledger {
     for i in 0..count {
         // Many addresses, so that ports in TIME_WAIT are not looked for in vain.
         let server = SocketAddr::new(lane.address(u8::try_from(i % 200 + 1).unwrap()), any.port());
-        one(netns, server, &listener, &mut ledger);
+        let ending = if (i / 7).is_multiple_of(2) {
+            Ending::ClientFirst
+        } else {
+            Ending::ServerFirst
+        };
+        one(netns, server, &listener, ending, &mut ledger);
     }
     let ((), closed) = timed(|| spawn::close(listener));
     ledger.listener(netns, any, opened, closed);
     ledger
 }
 
-fn one(netns: u32, server: SocketAddr, listener: &TcpListener, ledger: &mut Ledger) {
+fn one(
+    netns: u32,
+    server: SocketAddr,
+    listener: &TcpListener,
+    ending: Ending,
+    ledger: &mut Ledger,
+) {
     let (client, connect) = timed(|| TcpStream::connect(server).unwrap());
-    let (mut accepted, peer) = listener.accept().unwrap();
+    let (accepted, peer) = listener.accept().unwrap();
     let accepted_at = mono_ns();
     assert_eq!(peer.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let ((), first_close) = timed(|| spawn::close(client));
-    assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+    let (first, mut second) = match ending {
+        Ending::ServerFirst => (accepted, client),
+        _ => (client, accepted),
+    };
+    let ((), first_close) = timed(|| spawn::close(first));
+    assert_eq!(second.read(&mut [0]).unwrap(), 0);
     let noticed = mono_ns();
-    let ((), second_close) = timed(|| spawn::close(accepted));
+    let ((), second_close) = timed(|| spawn::close(second));
     let facts = Facts {
         connect,
         accepted: accepted_at,
@@ -82,5 +97,5 @@ fn one(netns: u32, server: SocketAddr, listener: &TcpListener, ledger: &mut Ledg
         noticed,
         second_close,
     };
-    ledger.connection(netns, peer, server, Ending::ClientFirst, &facts);
+    ledger.connection(netns, peer, server, ending, &facts);
 }

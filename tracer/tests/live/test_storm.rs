@@ -1,8 +1,11 @@
 //! A storm: whatever does not arrive is accounted for, and nothing that arrives is wrong.
 
+use std::collections::BTreeMap;
+
 use crate::{
     clock, compare,
     observed::Completeness,
+    row::Row,
     skip::{Noise, scaled, turn},
     small::of_netns,
     storm::namespace,
@@ -10,10 +13,9 @@ use crate::{
     workload::Lane,
 };
 
-/// Makes the storm under a ring of this size.
-fn storm(ring: &str) -> (Completeness, compare::Verdict, usize) {
-    let count = scaled(12_000);
-    let lane = Lane { test: 3, space: 0 };
+/// Makes a storm of twice so many connections under a ring of this size.
+fn storm(ring: &str, count: usize, test: u8) -> (Completeness, compare::Verdict, usize) {
+    let lane = Lane { test, space: 0 };
     let space = namespace(lane, count);
     let inode = space.inode;
     let netns = inode.to_string();
@@ -43,6 +45,11 @@ fn storm(ring: &str) -> (Completeness, compare::Verdict, usize) {
     );
     if completeness.lost == 0 {
         compare::exact(&ledger, &rows);
+        assert_eq!(
+            closed_first(&rows),
+            ledger.closed_first(),
+            "who closed first"
+        );
         compare::every_fate_is_known(&rows);
         assert_eq!(verdict.late_missing, 0, "the end of every TIME_WAIT");
     }
@@ -59,20 +66,46 @@ fn storm(ring: &str) -> (Completeness, compare::Verdict, usize) {
     (completeness, verdict, ledger.ends.len())
 }
 
+/// How many connections were closed first by whom, as told on the change to CLOSE of their full
+/// socket, or into TIME_WAIT.
+fn closed_first(rows: &[&Row]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        let ends = row.to == "TIME_WAIT" || row.to == "CLOSE" && row.from != "TIME_WAIT";
+        if let (true, Some(first)) = (ends, &row.closed_first) {
+            *counts.entry(first.clone()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// A hundred thousand, closed by either side. The ends of all TIME_WAITs come at once, when the
+/// namespace goes: the ring must hold them.
+#[test]
+fn storm_of_a_hundred_thousand() {
+    let Some(_turn) = turn("storm_of_a_hundred_thousand", Noise::Storm) else {
+        return;
+    };
+    let (completeness, verdict, ends) = storm("64M", scaled(50_000), 11);
+    assert_eq!(completeness.lost, 0, "{completeness:?}");
+    assert_eq!(verdict.complete, ends as u64, "{verdict:?}");
+}
+
 #[test]
 fn storm_accounts_for_everything() {
     let Some(_turn) = turn("storm_accounts_for_everything", Noise::Storm) else {
         return;
     };
-    let (completeness, verdict, ends) = storm("16M");
+    let count = scaled(12_000);
+    let (completeness, verdict, ends) = storm("16M", count, 3);
     if completeness.lost == 0 {
         assert_eq!(verdict.complete, ends as u64);
     }
     // A ring far too small. A slow machine may keep up even so, but not with a page of records.
-    let (mut tiny, mut verdict, _) = storm("64K");
+    let (mut tiny, mut verdict, _) = storm("64K", count, 3);
     if tiny.lost == 0 {
         let page = rustix::param::page_size().to_string();
-        (tiny, verdict, _) = storm(&page);
+        (tiny, verdict, _) = storm(&page, count, 3);
     }
     assert!(tiny.ring_full > 0, "{tiny:?}");
     assert!(verdict.missing > 0, "{verdict:?}");
