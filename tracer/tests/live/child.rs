@@ -13,6 +13,7 @@ use crate::spawn;
 const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
 const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
 const COMM: &str = "TCPDWELL_LIVE_CHILD_COMM";
+const ACCEPT: &str = "TCPDWELL_LIVE_CHILD_ACCEPT";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
 /// The binary and the arguments that lead to [`child_process`].
@@ -34,6 +35,20 @@ pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child 
         .env(COUNT, count.to_string())
         .env(COMM, std::ffi::OsStr::from_bytes(comm))
         .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    spawn::spawn(&mut command).unwrap()
+}
+
+/// A process that accepts `count` connections of a listener that it inherits, takes a byte from each,
+/// and closes on the end of file.
+pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
+    command
+        .args(&line[1..])
+        .env(ACCEPT, count.to_string())
+        .stdin(Stdio::from(inherited))
         .stdout(Stdio::null());
     spawn::spawn(&mut command).unwrap()
 }
@@ -64,6 +79,14 @@ fn child_process() {
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
         drop((served, listener));
         std::process::exit(code.parse().unwrap());
+    }
+    if let Ok(count) = env::var(ACCEPT) {
+        for _ in 0..count.parse().unwrap() {
+            let accepted = rustix::net::accept(std::io::stdin()).unwrap();
+            let mut stream = TcpStream::from(accepted);
+            while stream.read(&mut [0]).unwrap() > 0 {}
+        }
+        return;
     }
     let Ok(address) = env::var(ADDRESS) else {
         return;

@@ -16,6 +16,7 @@ use rustix::{
 
 use crate::{
     clock::{Span, mono_ns, timed},
+    destroy::destroy,
     spawn,
     workload::{Lane, listen},
 };
@@ -125,6 +126,35 @@ fn half_closed(ip: IpAddr) -> (TcpListener, TcpStream, (SocketAddr, SocketAddr))
     spawn::close(pair.client);
     assert_eq!(pair.server.read(&mut [0]).unwrap(), 0);
     (pair.listener, pair.server, ends)
+}
+
+/// `ss -K` on a whole socket, and on one that waits. A kernel that can't is left out, with a word.
+fn destroyed(ip: IpAddr) -> Vec<Life> {
+    let mut lives = Vec::new();
+    let pair = Pair::new(ip);
+    let ends = pair.of_client();
+    let (result, span) = timed(|| destroy(ends.0, ends.1));
+    if let Err(error) = result {
+        eprintln!("skipped: SOCK_DESTROY: {error}");
+        return lives;
+    }
+    let verdict = ("local_reset", "destroyed");
+    let mut whole = life("SOCK_DESTROY", ends, ACTIVE, &["CLOSE"], verdict);
+    whole.left.push(("ESTABLISHED", span));
+    lives.push(whole);
+    let (_listener, server, ends) = half_closed(ip);
+    spawn::close(server);
+    thread::sleep(Duration::from_millis(50));
+    let (result, span) = timed(|| destroy(ends.0, ends.1));
+    if let Err(error) = result {
+        eprintln!("skipped: SOCK_DESTROY in TIME_WAIT: {error}");
+        return lives;
+    }
+    let verdict = ("local", "destroyed");
+    let mut waiting = life("SOCK_DESTROY in TIME_WAIT", ends, ACTIVE, &WAITS, verdict);
+    waiting.left.push(("TIME_WAIT", span));
+    lives.push(waiting);
+    lives
 }
 
 /// Longer than a delayed acknowledgement takes: the socket has become a minisock.
@@ -463,6 +493,7 @@ pub(crate) const GROUPS: [Group; 5] = [
             Box::new(move || half_close(v4(8))),
             Box::new(move || half_close(v6)),
             Box::new(move || refused(v4(9))),
+            Box::new(move || destroyed(v4(10))),
         ]
     },
     |lane| {

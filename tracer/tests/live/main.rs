@@ -16,6 +16,7 @@
 mod child;
 mod clock;
 mod compare;
+mod destroy;
 mod ledger;
 mod lives;
 mod netns;
@@ -35,6 +36,7 @@ mod test_hostile_comm;
 mod test_lives;
 mod test_not_root;
 mod test_older;
+mod test_owners;
 mod test_storm;
 mod test_two_tools;
 mod test_without_btf;
