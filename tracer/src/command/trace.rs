@@ -29,7 +29,9 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
     let output = Output::open(args.output.as_deref())?;
     let options = args.live.options(filter.clone(), logging::level(verbosity));
     let probes = Probes::attach(&kernel, &options)?;
-    tell_rung(&probes, &filter)?;
+    let mut source = LiveSource::new(probes, &filter)?;
+    let probes = source.probes();
+    tell_rung(probes, &filter)?;
     let start = Start {
         host: fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_default()
@@ -49,7 +51,6 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
             None => "none",
         },
     };
-    let mut source = LiveSource::new(probes, &filter)?;
     let mut shutdown = Shutdown::new(args.duration)?;
     shutdown.run(&args.command, args.output.is_none())?;
     let sink: Box<dyn Sink> = match args.format {

@@ -77,8 +77,6 @@ fn older_sockets() {
     let running = space.start();
     ready.recv().unwrap();
     let tool = Tool::attached(&mut trace(["--format", "ndjson"]));
-    // What it says of the snapshot comes after it says that it traces.
-    thread::sleep(Duration::from_millis(500));
     let looked = mono_ns();
     thread::sleep(Duration::from_millis(100));
     go.send(()).unwrap();
