@@ -10,8 +10,8 @@ use tracer_common::{
     filter::{Cidr, FILTER_WORDS, FilterConfig},
     record::{
         FLAG_TWIN, HELD_READ, KIND_INTO_TIMEWAIT, KIND_PROCESS_SEEN, KIND_SOCKET_HELD,
-        KIND_STATE_CHANGE, KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED, NotARecord, ProcessFacts,
-        ProcessSeen, Record, SocketHeld, StateChange,
+        KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED,
+        NotARecord, ProcessFacts, ProcessSeen, Record, SocketHeld, StateChange, StateChangeV4,
     },
     timewait::{IntoTimewait, OUTCOME_MADE, STACK_FRAMES, TimewaitEnd, TimewaitRearmed},
 };
@@ -63,6 +63,20 @@ fn a_state_change_reads_back() {
         Record::decode(&bytes),
         Ok(Record::StateChange(state_change()))
     );
+}
+
+#[test]
+fn the_short_form_says_the_same() {
+    let long = golden_state_change();
+    let mut short = vec![KIND_STATE_CHANGE_V4, long[1], long[2], long[3]];
+    // Ports and error, the process, then all up to the addresses.
+    short.extend(&long[6..10]);
+    short.extend(&long[10..12]);
+    short.extend([0; 2]);
+    short.extend(&long[12..48]);
+    short.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+    assert_eq!(short.len(), size_of::<StateChangeV4>());
+    assert_eq!(Record::decode(&short), Record::decode(&long));
 }
 
 #[test]
@@ -185,7 +199,7 @@ fn every_other_length_and_kind_is_refused() {
     let mut longer = bytes.clone();
     longer.push(0);
     assert!(Record::decode(&longer).is_err());
-    for kind in (7..=255).chain([0]) {
+    for kind in (8..=255).chain([0]) {
         let mut other = bytes.clone();
         other[0] = kind;
         assert_eq!(Record::decode(&other), Err(NotARecord::UnknownKind(kind)));

@@ -4,7 +4,9 @@ use core::mem::size_of;
 
 use tracer_common::{
     counters::Counters,
-    record::{KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen, SocketHeld, StateChange},
+    record::{
+        KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen, SocketHeld, StateChange, StateChangeV4,
+    },
     timewait::{IntoTimewait, TimewaitEnd, TimewaitRearmed},
 };
 
@@ -35,6 +37,12 @@ pub fn count(update: impl FnOnce(&mut Counters)) {
 /// record made on the stack would be copied byte by byte (`memcpy` is a loop here).
 #[inline(always)]
 pub fn state_change(fill: impl FnOnce(*mut StateChange)) -> Outcome {
+    submit(fill)
+}
+
+/// The same in the short form.
+#[inline(always)]
+pub fn state_change_v4(fill: impl FnOnce(*mut StateChangeV4)) -> Outcome {
     submit(fill)
 }
 

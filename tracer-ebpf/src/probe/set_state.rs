@@ -9,12 +9,12 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use tracer_common::{
-    address::AF_INET6,
+    address::{AF_INET, AF_INET6},
     filter::Subject,
     layout::SockLayout,
     record::{
         FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, FLAG_TWIN,
-        KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, StateChange,
+        KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, StateChange, StateChangeV4,
     },
     state::{CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT2, LISTEN, SYN_RECV, is_listener},
 };
@@ -141,6 +141,9 @@ impl Change {
             }
         });
         let outcome = match self.minisock() {
+            None if self.family() == AF_INET => emit::state_change_v4(|record| {
+                self.fill_v4(record, flags, ts_ns, owner.tgid);
+            }),
             None => emit::state_change(|record| {
                 self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid);
             }),
@@ -194,6 +197,33 @@ impl Change {
             (*record).unread = end.unread;
             (&raw mut (*record).saddr).cast::<Words>().write(saddr);
             (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+        }
+    }
+
+    /// The same for the short form.
+    #[inline(always)]
+    fn fill_v4(&self, record: *mut StateChangeV4, flags: u8, ts_ns: u64, tgid: u32) {
+        let end = self.end();
+        let laddr: u32 = self.field(offset!(SOCK: SockLayout, rcv_saddr));
+        let raddr: u32 = self.field(offset!(SOCK: SockLayout, daddr));
+        // SAFETY: the caller's reservation.
+        unsafe {
+            (*record).kind = KIND_STATE_CHANGE_V4;
+            (*record).flags = flags | end.flags;
+            (*record).oldstate = self.oldstate;
+            (*record).newstate = self.newstate;
+            (*record).sport = self.sport();
+            (*record).dport = self.dport();
+            (*record).err = end.err;
+            (*record).reserved = 0;
+            (*record).tgid = tgid;
+            (*record).ts_ns = ts_ns;
+            (*record).sk = self.sk as u64;
+            (*record).cookie = self.cookie();
+            (*record).netns = self.netns();
+            (*record).unread = end.unread;
+            (&raw mut (*record).saddr).cast::<u32>().write(laddr);
+            (&raw mut (*record).daddr).cast::<u32>().write(raddr);
         }
     }
 
