@@ -9,6 +9,7 @@ use tracer_common::{
         FLAG_UNWANTED, HELD_ACCEPT, NotARecord, ProcessSeen, Record, SocketHeld,
         StateChange as StateRecord,
     },
+    state::{CLOSE, CLOSING, FIN_WAIT2},
     timewait::{
         IntoTimewait, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, TimewaitEnd as EndRecord,
     },
@@ -33,6 +34,8 @@ pub struct Decoder {
     pub symbols: Symbols,
     /// Jiffies in a second; `None`: not known.
     pub hz: Option<u32>,
+    /// Nobody tells of minisocks, but somebody looks now and then.
+    pub sampled: bool,
 }
 
 impl Decoder {
@@ -40,7 +43,7 @@ impl Decoder {
     #[inline]
     pub fn event(&self, bytes: &[u8]) -> Result<Event, NotARecord> {
         Ok(match Record::decode(bytes)? {
-            Record::StateChange(record) => change(&record, None),
+            Record::StateChange(record) => change(&record, self.unseen(&record)),
             Record::IntoTimewait(record) => into_timewait(&record),
             Record::ProcessSeen(record) => process(&record),
             Record::TimewaitEnd(record) => self.timewait_end(&record),
@@ -52,6 +55,14 @@ impl Decoder {
             ),
             Record::SocketHeld(record) => held(&record),
         })
+    }
+
+    /// Where minisocks are sampled: one may have taken over from this socket.
+    fn unseen(&self, record: &StateRecord) -> Option<Minisock> {
+        let may_wait = record.newstate == CLOSE
+            && matches!(record.oldstate, FIN_WAIT2 | CLOSING)
+            && record.err == 0;
+        (self.sampled && may_wait).then_some(Minisock::Unseen)
     }
 
     /// The stack decides whether it is an end at all.
@@ -82,6 +93,7 @@ impl Decoder {
                     .hz
                     .filter(|_| state == TcpState::TimeWait)
                     .and_then(|hz| timer_set(at, record.remaining, hz)),
+                exact: true,
             }),
         }
     }

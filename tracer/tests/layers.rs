@@ -30,7 +30,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source", "clock", "decode", "ebpf", "engine", "enrich", "filter",
         ],
     ),
-    ("enrich", &["enrich", "decode", "ebpf", "engine", "filter"]),
+    (
+        "enrich",
+        &["enrich", "clock", "decode", "ebpf", "engine", "filter"],
+    ),
     ("render", &["render", "engine", "source"]),
     ("sink", &["sink", "engine", "logging", "render"]),
     (

@@ -5,8 +5,9 @@
 
 use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
-    Endpoint, Engine, Event, EventBody, FourTuple, Limits, LostCount, Mono, SockId, StateChange,
-    TcpState, Update,
+    EndReason, Endpoint, Engine, Event, EventBody, Found, FourTuple, Held, Limits, LostCount,
+    Minisock, Mono, OwnerSource, SockId, StateChange, TcpState, TimewaitEnd, TimewaitRearmed,
+    Update,
 };
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -20,13 +21,79 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     })
 }
 
+fn waiting() -> impl Strategy<Value = TcpState> {
+    prop_oneof![Just(TcpState::FinWait2), Just(TcpState::TimeWait)]
+}
+
+fn minisock() -> impl Strategy<Value = Option<Minisock>> {
+    prop_oneof![
+        2 => Just(None),
+        2 => (0..6u64, waiting()).prop_map(|(tw, state)| Some(Minisock::Made {
+            tw: SockId(tw),
+            state,
+        })),
+        1 => Just(Some(Minisock::Refused(EndReason::Overflow))),
+        1 => Just(Some(Minisock::Unseen)),
+    ]
+}
+
+fn moment() -> impl Strategy<Value = Option<Mono>> {
+    prop::option::of((0..40_000_000_000u64).prop_map(Mono))
+}
+
+fn tuple() -> impl Strategy<Value = FourTuple> {
+    (endpoint(), endpoint()).prop_map(|(local, remote)| FourTuple {
+        local,
+        remote,
+        family: 2,
+    })
+}
+
+fn minisock_end() -> impl Strategy<Value = EventBody> {
+    let what = (0..6u64, 0..4u64, waiting(), tuple(), any::<bool>());
+    (what, moment(), moment()).prop_map(|((tw, cookie, state, tuple, exact), stamp, timer_set)| {
+        EventBody::TimewaitEnd(TimewaitEnd {
+            tw: SockId(tw),
+            cookie,
+            state,
+            tuple,
+            netns: 0,
+            reason: EndReason::Expired,
+            stamp,
+            timer_set,
+            exact,
+        })
+    })
+}
+
+fn found() -> impl Strategy<Value = EventBody> {
+    let what = (0..6u64, 0..4u64, 1..12u8, tuple(), 0..3u32);
+    (what, any::<bool>(), moment()).prop_map(
+        |((sock, cookie, state, tuple, pid), mini, entered)| {
+            let state = TcpState::from_number(state);
+            let waits = matches!(state, TcpState::FinWait2 | TcpState::TimeWait);
+            EventBody::Found(Found {
+                sock: SockId(sock),
+                cookie,
+                state,
+                in_minisock: mini && waits,
+                tuple,
+                netns: 0,
+                pid,
+                entered: entered.filter(|_| state == TcpState::TimeWait),
+            })
+        },
+    )
+}
+
 fn body() -> impl Strategy<Value = EventBody> {
     let change = (
         (0..6u64, 0..4u64, 0..16u8, 0..16u8),
         (endpoint(), endpoint()),
         (0..3u32, prop::bool::weighted(0.1)),
     );
-    let change = change.prop_map(|((sock, cookie, from, to), (local, remote), (pid, twin))| {
+    let change = (change, minisock()).prop_map(|(change, minisock)| {
+        let ((sock, cookie, from, to), (local, remote), (pid, twin)) = change;
         EventBody::StateChange(StateChange {
             sock: SockId(sock),
             cookie,
@@ -42,11 +109,22 @@ fn body() -> impl Strategy<Value = EventBody> {
             twin,
             unwanted: false,
             evidence: None,
-            minisock: None,
+            minisock: minisock.filter(|_| to == 7),
         })
     });
     prop_oneof![
         20 => change,
+        4 => minisock_end(),
+        2 => (0..6u64, 0..4u64, waiting()).prop_map(|(tw, cookie, state)| {
+            EventBody::TimewaitRearmed(TimewaitRearmed { tw: SockId(tw), cookie, state })
+        }),
+        2 => found(),
+        1 => (0..6u64, 0..4u64, 1..3u32).prop_map(|(sock, cookie, pid)| EventBody::Held(Held {
+            sock: SockId(sock),
+            cookie,
+            pid,
+            source: OwnerSource::Accept,
+        })),
         1 => Just(EventBody::Watermark),
         1 => (0..9u64).prop_map(|ring_full| EventBody::Lost(LostCount {
             ring_full,
@@ -89,7 +167,10 @@ proptest! {
         let (engine, updates) = play(&events, limit);
         let told = updates.iter().filter(|u| matches!(u, Update::Transition(_))).count() as u64;
         let ledger = engine.ledger();
-        prop_assert_eq!(told + ledger.repeats + ledger.unchanged, ledger.delivered);
+        prop_assert_eq!(
+            told + ledger.repeats + ledger.unchanged,
+            ledger.delivered + ledger.implied
+        );
         let irregular = updates.iter().filter(|u| matches!(u, Update::Irregular(_))).count();
         prop_assert_eq!(irregular as u64, ledger.irregular);
         prop_assert!(engine.open() <= limit);
@@ -105,7 +186,11 @@ proptest! {
                 Update::Transition(b) if b.conn == t.conn => Some(b),
                 _ => None,
             });
-            let before = before.expect("a dwell without a beginning");
+            let Some(before) = before else {
+                // Older than the trace, and stamped by the kernel.
+                prop_assert_eq!(t.from, TcpState::TimeWait);
+                continue;
+            };
             prop_assert_eq!(before.to, t.from);
             prop_assert_eq!(t.at.since(before.at), dwell);
         }

@@ -167,6 +167,7 @@ fn minisock_end(words: &[&str]) -> TimewaitEnd {
         reason: reason(why),
         stamp: moment("stamp"),
         timer_set: moment("timer"),
+        exact: !words.contains(&"inexact"),
     }
 }
 
@@ -176,6 +177,9 @@ fn change(words: &[&str]) -> StateChange {
     let (from, to) = words[at].split_once("->").unwrap();
     let looked = words.iter().any(|w| w.starts_with("err="));
     let minisock = words.iter().find_map(|w| {
+        if *w == "unseen" {
+            return Some(Minisock::Unseen);
+        }
         if let Some(refused) = w.strip_prefix("refused=") {
             return Some(Minisock::Refused(reason(refused)));
         }

@@ -16,7 +16,10 @@ use tracer_common::{
         FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, FLAG_TWIN,
         KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, StateChange, StateChangeV4,
     },
-    state::{CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT2, LISTEN, SYN_RECV, is_listener},
+    state::{
+        CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, SYN_RECV,
+        is_listener,
+    },
 };
 
 use super::timewait::{self, Minisock};
@@ -134,7 +137,7 @@ impl Change {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let owner = owner::of(self.newstate, ts_ns, || {
-            if self.is_destroyed() {
+            if self.newstate == CLOSE && (self.closed_before() || self.is_destroyed()) {
                 0
             } else {
                 self.field(offset!(SOCK: SockLayout, lock_owned))
@@ -166,11 +169,17 @@ impl Change {
         }
     }
 
+    /// Whoever closed it was named at that change already.
+    #[inline(always)]
+    fn closed_before(&self) -> bool {
+        matches!(self.oldstate, LAST_ACK | FIN_WAIT1 | FIN_WAIT2 | CLOSING)
+    }
+
     /// `tcp_abort` for `SOCK_DESTROY`: the lock is held by whoever destroys it (`ss -K`).
     #[inline(always)]
     fn is_destroyed(&self) -> bool {
         const ECONNABORTED: i32 = 103;
-        self.newstate == CLOSE && self.field::<i32>(offset!(SOCK: SockLayout, err)) == ECONNABORTED
+        self.field::<i32>(offset!(SOCK: SockLayout, err)) == ECONNABORTED
     }
 
     /// Writes every field, the addresses (aligned to eight) as words.

@@ -102,6 +102,7 @@ impl LiveArgs {
             TimewaitSourceArg::Fentry => vec![TimewaitSource::Fentry],
             TimewaitSourceArg::Kprobe => vec![TimewaitSource::Kprobe],
             TimewaitSourceArg::Timer => vec![TimewaitSource::Timer],
+            TimewaitSourceArg::Sampling => vec![TimewaitSource::Sampling],
             TimewaitSourceArg::None => Vec::new(),
         };
         Options {
@@ -127,6 +128,8 @@ pub enum TimewaitSourceArg {
     Kprobe,
     /// The timers of TIME_WAIT sockets, by tracepoints.
     Timer,
+    /// Looked at once a second: begun and ended some time between two looks, reasons unknown.
+    Sampling,
     /// Don't ask: TIME_WAIT shows as CLOSE.
     None,
 }

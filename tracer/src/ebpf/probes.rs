@@ -289,6 +289,9 @@ impl Probes {
         probes.accept = accept;
         probes.has_iterators = snapshot.is_ok();
         if let Err(error) = snapshot {
+            if timewait == Some(TimewaitSource::Sampling) {
+                return Err(unavailable(error).into());
+            }
             let rung = "iter/tcp and iter/task_file";
             probes.attempts.push(Attempt::failed(rung, &error));
         }
@@ -297,7 +300,9 @@ impl Probes {
         }
         if let Some(source) = timewait {
             probes.timewait = Some(source);
-            probes.test_timewait()?;
+            if source != TimewaitSource::Sampling {
+                probes.test_timewait()?;
+            }
             probes.symbols = symbols.clone();
         }
         probes.apply_filter(&options.filter)?;
@@ -485,6 +490,7 @@ impl Probes {
         Decoder {
             symbols: self.symbols.clone(),
             hz: self.hz,
+            sampled: self.timewait == Some(TimewaitSource::Sampling),
         }
     }
 

@@ -17,11 +17,13 @@ pub enum TimewaitSource {
     Kprobe,
     /// Their timers, by tracepoints.
     Timer,
+    /// Nothing tells of them: they are looked at once a second.
+    Sampling,
 }
 
 impl TimewaitSource {
     /// The best first.
-    pub const LADDER: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Timer];
+    pub const LADDER: [Self; 4] = [Self::Fentry, Self::Kprobe, Self::Timer, Self::Sampling];
 
     /// The stable token.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl TimewaitSource {
             Self::Fentry => "fentry",
             Self::Kprobe => "kprobe",
             Self::Timer => "timer",
+            Self::Sampling => "sampling",
         }
     }
 
@@ -37,6 +40,7 @@ impl TimewaitSource {
         match self {
             Self::Fentry | Self::Kprobe => 1,
             Self::Timer => 2,
+            Self::Sampling => 0,
         }
     }
 }
@@ -70,6 +74,7 @@ pub(super) fn attach(
             tracepoint(ebpf, btf, "tw_timer_start", "timer_start", attached)?;
             tracepoint(ebpf, btf, "tw_timer_cancel", "timer_cancel", attached)
         }
+        TimewaitSource::Sampling => Ok(()),
     }
 }
 

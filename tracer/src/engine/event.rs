@@ -89,6 +89,8 @@ pub enum Minisock {
     },
     /// None was made.
     Refused(EndReason),
+    /// There may be one: whoever looks now and then will tell ([`EventBody::Found`]).
+    Unseen,
 }
 
 /// A minisock's timer was set anew: the FIN came, or something restarted the time.
@@ -122,6 +124,8 @@ pub struct TimewaitEnd {
     pub stamp: Option<Mono>,
     /// When its timer was set last, to the jiffy, if that was for the time of TIME_WAIT.
     pub timer_set: Option<Mono>,
+    /// Whether it is told when it happens, not when somebody looked.
+    pub exact: bool,
 }
 
 /// A socket that was there when somebody looked.

@@ -4,6 +4,7 @@ use super::{
     closing::{ClosedFirst, EndReason, closed_first, end_reason, was_closed_first},
     connection::{ConnId, Connection, Entry, Role},
     event::{Event, EventBody, Found, Held, Minisock, StateChange},
+    limbo::Limbo,
     loss::LossLedger,
     opening::Openings,
     owner::{Owner, OwnerSource, Processes},
@@ -41,6 +42,7 @@ const RECENT: usize = 64;
 pub struct Engine {
     pub(super) table: Table,
     openings: Openings,
+    pub(super) limbo: Limbo,
     processes: Processes,
     pub(super) stats: Stats,
     pub(super) ledger: LossLedger,
@@ -56,6 +58,7 @@ impl Engine {
         Self {
             table: Table::new(limits.connections),
             openings: Openings::default(),
+            limbo: Limbo::default(),
             processes: Processes::new(limits.processes),
             stats: Stats::default(),
             ledger: LossLedger::default(),
@@ -77,7 +80,7 @@ impl Engine {
             EventBody::Process(fact) => self.processes.learn(fact),
             EventBody::Cgroup(fact) => updates.push(Update::Cgroup(fact.clone())),
             EventBody::Held(held) => self.held(held),
-            EventBody::Found(found) => self.found(event.at, found),
+            EventBody::Found(found) => self.found(event.at, found, updates),
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
                 updates.push(Update::Lost {
@@ -98,6 +101,9 @@ impl Engine {
         while let Some((id, slot)) = self.openings.due(now) {
             self.tell_opening(slot, Some(id), updates);
         }
+        while let Some(held) = self.limbo.due(now) {
+            self.tell_closed(&held, updates);
+        }
     }
 
     /// The end: whatever still waits is told.
@@ -107,7 +113,8 @@ impl Engine {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.openings.next_deadline()
+        let deadlines = [self.openings.next_deadline(), self.limbo.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Counts per state.
@@ -147,6 +154,11 @@ impl Engine {
             return;
         }
         let slot = known.filter(|slot| !self.replaced(at, *slot, change, updates));
+        if change.minisock == Some(Minisock::Unseen) {
+            self.hold_close(at, slot, change, updates);
+            self.remember(change);
+            return;
+        }
         // The kernel closes the socket; the connection goes on in the minisock.
         let to = match change.minisock {
             Some(Minisock::Made { state, .. }) => state,
@@ -170,12 +182,12 @@ impl Engine {
             None => self.first_sight(at, change, to, updates),
         }
         if change.to == TcpState::Close {
-            self.socket_gone(change);
+            self.socket_gone(change, updates);
         }
     }
 
     /// A full socket is closed: forgotten, or renamed to the minisock that took over.
-    fn socket_gone(&mut self, change: &StateChange) {
+    fn socket_gone(&mut self, change: &StateChange, updates: &mut Vec<Update>) {
         if let Some(connection) = self.table.find(change.sock).and_then(|s| self.table.get(s))
             && counts_as_closed(change.from)
         {
@@ -184,6 +196,9 @@ impl Engine {
         }
         match change.minisock {
             Some(Minisock::Made { tw, .. }) => {
+                if let Some(there) = self.table.find(tw) {
+                    self.tell_opening(there, None, updates);
+                }
                 self.table.rename(change.sock, tw);
                 let slot = self.table.find(tw);
                 if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot)) {
@@ -197,6 +212,11 @@ impl Engine {
                 self.table.remove(change.sock);
             }
         }
+        self.remember(change);
+    }
+
+    /// For a late repeat by the twin.
+    fn remember(&mut self, change: &StateChange) {
         self.recent[self.recent_next] = (change.sock.0, change.from);
         self.recent_next = (self.recent_next + 1) % RECENT;
     }
@@ -290,13 +310,16 @@ impl Engine {
 
     /// A socket of the snapshot. One that we follow already was not there before, or changed since:
     /// only who holds it may be news.
-    fn found(&mut self, at: Mono, found: &Found) {
+    fn found(&mut self, at: Mono, found: &Found, updates: &mut Vec<Update>) {
         let source = if found.pid == 0 {
             OwnerSource::Unknown
         } else {
             OwnerSource::FdScan
         };
         let owner = self.processes.owner(found.pid, source);
+        if found.in_minisock && self.found_minisock(at, found, updates) {
+            return;
+        }
         let known = self.table.find(found.sock);
         if let Some(connection) = known.and_then(|slot| self.table.get_mut(slot)) {
             if owner.source > connection.owner.source && connection.owner == Owner::UNKNOWN {
@@ -359,34 +382,45 @@ impl Engine {
             to,
             closed_first: first,
             end_reason: why(change, to, &connection.tuple),
+            exact: true,
         };
         self.step(at, slot, step, updates);
     }
 
     /// A connection enters another state: its dwell ends, and is told.
     pub(super) fn step(&mut self, at: Mono, slot: Slot, step: Step, updates: &mut Vec<Update>) {
-        let Some(connection) = self.table.get_mut(slot) else {
+        let Some(connection) = self.table.get(slot).copied() else {
             return;
         };
+        let transition = self.step_of(at, connection, step);
+        if let Some(connection) = self.table.get_mut(slot) {
+            connection.previous = step.from;
+            connection.state = step.to;
+            connection.since = at;
+            connection.entry = Entry::Exact;
+            connection.closed_first = transition.closed_first;
+        }
+        updates.push(Update::Transition(transition));
+    }
+
+    /// What there is to tell of that, whether or not the connection is in the table.
+    pub(super) fn step_of(&mut self, at: Mono, connection: Connection, step: Step) -> Transition {
         let entry = connection.entry;
-        let dwell = (entry > Entry::NotLater).then(|| at.since(connection.since));
-        let at_least = (entry == Entry::NotLater).then(|| at.since(connection.since));
-        connection.previous = step.from;
-        connection.state = step.to;
-        connection.since = at;
-        connection.entry = Entry::Exact;
-        connection.closed_first = connection.closed_first.or(step.closed_first);
-        let mut transition = told(connection, at, step.from);
+        let stayed = at.since(connection.since);
+        let dwell = (entry > Entry::NotLater).then_some(stayed);
+        let mut transition = told(&connection, at, step.from);
+        transition.to = step.to;
         transition.process = self.processes.facts(connection.owner).copied();
         transition.dwell = dwell;
-        transition.at_least = at_least;
-        transition.exact = entry == Entry::Exact;
+        transition.at_least = (entry == Entry::NotLater).then_some(stayed);
+        transition.exact = entry == Entry::Exact && step.exact;
+        transition.closed_first = connection.closed_first.or(step.closed_first);
         transition.end_reason = step.end_reason;
         self.stats.transition(step.from, step.to, dwell);
         if let (TcpState::TimeWait, Some(reason)) = (step.from, step.end_reason) {
             self.stats.time_wait_ended(reason);
         }
-        updates.push(Update::Transition(transition));
+        transition
     }
 
     /// A name for the next connection.
@@ -397,7 +431,7 @@ impl Engine {
     }
 
     /// Begins to follow a connection that is in state `to` now; not one that has none.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         at: Mono,
         change: &StateChange,
@@ -470,7 +504,12 @@ impl Engine {
     }
 
     /// Tells a held opening, if it is still held (and is the connection that `id` names).
-    fn tell_opening(&mut self, slot: Slot, id: Option<ConnId>, updates: &mut Vec<Update>) {
+    pub(super) fn tell_opening(
+        &mut self,
+        slot: Slot,
+        id: Option<ConnId>,
+        updates: &mut Vec<Update>,
+    ) {
         let Some(connection) = self.table.get_mut(slot) else {
             return;
         };
@@ -497,7 +536,7 @@ const fn is_opening(change: &StateChange) -> bool {
 
 /// Whether a full socket that leaves this state for good was a connection: no listener, and no
 /// `connect` that failed.
-const fn counts_as_closed(from: TcpState) -> bool {
+pub(super) const fn counts_as_closed(from: TcpState) -> bool {
     !matches!(from, TcpState::Listen | TcpState::SynSent)
 }
 
@@ -508,6 +547,8 @@ pub(super) struct Step {
     pub(super) to: TcpState,
     pub(super) closed_first: Option<ClosedFirst>,
     pub(super) end_reason: Option<EndReason>,
+    /// Whether it is told when it happens.
+    pub(super) exact: bool,
 }
 
 /// Why a full socket closed; `None` if it did not, or lives on in a minisock.

@@ -70,6 +70,7 @@ impl Engine {
             closed_first: closed_first(end.state, TcpState::Close, None)
                 .or(Some(ClosedFirst::Unknown)),
             end_reason: Some(end.reason),
+            exact: end.exact,
         };
         self.step(at, slot, step, updates);
         self.table.remove(end.tw);
@@ -93,6 +94,7 @@ impl Engine {
 
     /// What we had there ended unseen, and another came and went.
     fn overtaken(&mut self, at: Mono, slot: Slot, end: &TimewaitEnd, updates: &mut Vec<Update>) {
+        self.tell_opening(slot, None, updates);
         if let Some(connection) = self.table.get(slot) {
             self.ledger.irregular += 1;
             updates.push(Update::Irregular(Irregularity {
@@ -185,7 +187,7 @@ impl Engine {
         self.limit_entry(slot, entry);
     }
 
-    fn limit_entry(&mut self, slot: Slot, entry: Entry) {
+    pub(super) fn limit_entry(&mut self, slot: Slot, entry: Entry) {
         if let Some(connection) = self.table.get_mut(slot) {
             connection.entry = connection.entry.min(entry);
         }
@@ -198,4 +200,5 @@ const FIN_CAME: Step = Step {
     to: TcpState::TimeWait,
     closed_first: Some(ClosedFirst::Local),
     end_reason: None,
+    exact: true,
 };

@@ -4,7 +4,9 @@ mod cgroup;
 mod holders;
 mod namespaces;
 mod process;
+mod sampler;
 mod snapshot;
 
 pub use cgroup::CgroupPaths;
+pub use sampler::Sampler;
 pub use snapshot::{Snapshot, take};

@@ -39,23 +39,17 @@ pub struct Snapshot {
 
 /// Looks into every network namespace that can be reached.
 pub fn take(probes: &mut Probes, filter: &Filter) -> Result<Snapshot> {
-    let namespaces = namespaces::all();
-    let links: Vec<IterLink> = namespaces
-        .iter()
-        .map(|_| probes.iterate_sockets())
-        .collect::<Result<_>>()?;
     let sample = Sample::new()?;
     let files = read(probes.iterate_files()?)?;
     let files: Vec<FileFound> = records(&files, FileFound::decode);
     let holders = Holders::new(&files, &sample);
-    let count = namespaces.len();
-    let sockets = in_namespaces(namespaces, links)?;
+    let (sockets, namespaces) = sockets(probes)?;
     let mut snapshot = Snapshot {
-        namespaces: count,
+        namespaces,
         ..Snapshot::default()
     };
     let mut pids = BTreeSet::new();
-    for socket in records(&sockets, SocketFound::decode) {
+    for socket in sockets {
         if let Some(event) = found(&socket, &holders, filter) {
             if let EventBody::Found(Found { pid, .. }) = event.body {
                 pids.insert(pid);
@@ -72,6 +66,18 @@ pub fn take(probes: &mut Probes, filter: &Filter) -> Result<Snapshot> {
     });
     snapshot.events.splice(0..0, facts.collect::<Vec<_>>());
     Ok(snapshot)
+}
+
+/// All TCP sockets of all namespaces, and of how many these are.
+pub(super) fn sockets(probes: &mut Probes) -> Result<(Vec<SocketFound>, usize)> {
+    let namespaces = namespaces::all();
+    let links: Vec<IterLink> = namespaces
+        .iter()
+        .map(|_| probes.iterate_sockets())
+        .collect::<Result<_>>()?;
+    let count = namespaces.len();
+    let bytes = in_namespaces(namespaces, links)?;
+    Ok((records(&bytes, SocketFound::decode), count))
 }
 
 /// An iterator shows the namespace of the thread that opens it: one thread visits them all.
@@ -123,7 +129,7 @@ fn records<T>(bytes: &[u8], decode: fn(&[u8]) -> Option<T>) -> Vec<T> {
 }
 
 /// A socket as an event; `None`: it is not wanted, or in no state that anybody traces.
-fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) -> Option<Event> {
+pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) -> Option<Event> {
     let state = TcpState::from_number(socket.state);
     let in_minisock = state == TcpState::TimeWait;
     let state = if in_minisock {

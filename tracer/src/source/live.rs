@@ -10,9 +10,9 @@ use super::{Account, EventSource};
 use crate::{
     clock,
     decode::Decoder,
-    ebpf::Probes,
+    ebpf::{Probes, TimewaitSource},
     engine::{Event, EventBody, LostCount, Mono},
-    enrich::{self, CgroupPaths},
+    enrich::{self, CgroupPaths, Sampler},
     filter::Filter,
 };
 
@@ -40,6 +40,8 @@ pub struct LiveSource {
     /// What came before we were there.
     early: Vec<Vec<u8>>,
     cgroups: CgroupPaths,
+    /// Looks at minisocks, where nothing tells of them.
+    sampler: Option<Sampler>,
     /// What was there before, until the first events are.
     snapshot: Vec<Event>,
     delay: Duration,
@@ -66,6 +68,8 @@ impl LiveSource {
             early,
             snapshot,
             cgroups: CgroupPaths::default(),
+            sampler: (probes.timewait() == Some(TimewaitSource::Sampling))
+                .then(|| Sampler::new(filter.clone())),
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
             ready: false,
@@ -195,6 +199,13 @@ impl EventSource for LiveSource {
 
     fn take_stock(&mut self, events: &mut Vec<Event>) -> Result<()> {
         events.push(clock::anchor());
+        if let Some(mut sampler) = self.sampler.take() {
+            // A socket's close is in the ring before its minisock is seen.
+            while !self.drain(events) {}
+            let looked = sampler.look(&mut self.probes, events);
+            self.sampler = Some(sampler);
+            looked?;
+        }
         let lost = self.account()?.lost;
         let news = lost.since(&self.told);
         if news.total() > 0 {

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::Read,
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::ffi::{OsStrExt, OsStringExt},
     process::{Child, Command, Stdio},
@@ -59,6 +59,14 @@ pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
     command.env(EXIT, code.to_string())
 }
 
+/// Sends every byte back, until the end of file.
+pub(crate) fn answer(stream: &mut TcpStream) {
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap() > 0 {
+        stream.write_all(&byte).unwrap();
+    }
+}
+
 /// Serves `count` connections that the peer closes first.
 pub(crate) fn serve(listener: &TcpListener, count: usize) {
     for _ in 0..count {
@@ -84,7 +92,7 @@ fn child_process() {
         for _ in 0..count.parse().unwrap() {
             let accepted = rustix::net::accept(std::io::stdin()).unwrap();
             let mut stream = TcpStream::from(accepted);
-            while stream.read(&mut [0]).unwrap() > 0 {}
+            answer(&mut stream);
         }
         return;
     }

@@ -114,7 +114,7 @@ pub(crate) fn connect_from(local: SocketAddr, to: SocketAddr) -> TcpStream {
     connect(local.ip(), local.port(), to).unwrap()
 }
 
-fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     spawn::close(stream);
 }

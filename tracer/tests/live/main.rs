@@ -37,6 +37,7 @@ mod test_lives;
 mod test_not_root;
 mod test_older;
 mod test_owners;
+mod test_sampling;
 mod test_storm;
 mod test_two_tools;
 mod test_without_btf;

@@ -1,0 +1,79 @@
+//! Connections whose socket is closed, and which may live on in a minisock that nobody tells of: until
+//! somebody has looked.
+//!
+//! Only where minisocks are sampled. What is held is told at the time of its change, once it is known
+//! what it was.
+
+use std::{collections::VecDeque, time::Duration};
+
+use hashbrown::HashMap;
+
+use super::{connection::Connection, state::TcpState, time::Mono, tuple::FourTuple};
+
+/// Longer than from one look to the next, the look itself included.
+const HOLD: Duration = Duration::from_millis(2500);
+
+/// How many are held. Beyond it they are told as closed.
+const LIMIT: usize = 1 << 20;
+
+/// A connection that is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// As it was before the change.
+    pub connection: Connection,
+    /// State that the socket left.
+    pub from: TcpState,
+    /// When.
+    pub at: Mono,
+}
+
+type Key = (FourTuple, u32);
+
+/// Those that are held, by tuple and namespace: a minisock has the same.
+#[derive(Debug, Default)]
+pub struct Limbo {
+    held: HashMap<Key, Held>,
+    order: VecDeque<(Mono, Key)>,
+}
+
+impl Limbo {
+    /// Holds one; returns what can't be held: it, or another of the same ends.
+    pub fn hold(&mut self, held: Held) -> Option<Held> {
+        if self.held.len() >= LIMIT {
+            return Some(held);
+        }
+        let key = (held.connection.tuple, held.connection.netns);
+        self.order.push_back((held.at.plus(HOLD), key));
+        self.held.insert(key, held)
+    }
+
+    /// Its minisock was found.
+    pub fn found(&mut self, tuple: FourTuple, netns: u32, cookie: u64) -> Option<Held> {
+        let key = (tuple, netns);
+        let known = self.held.get(&key)?.connection.cookie;
+        if cookie != 0 && known != 0 && cookie != known {
+            return None;
+        }
+        self.held.remove(&key)
+    }
+
+    /// The next that nobody found.
+    pub fn due(&mut self, now: Mono) -> Option<Held> {
+        while let Some(&(deadline, key)) = self.order.front() {
+            if deadline > now {
+                return None;
+            }
+            self.order.pop_front();
+            let over = |held: &Held| held.at.plus(HOLD) <= now;
+            if self.held.get(&key).is_some_and(over) {
+                return self.held.remove(&key);
+            }
+        }
+        None
+    }
+
+    /// When the next one is due.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.order.front().map(|(deadline, _)| *deadline)
+    }
+}

@@ -1,0 +1,148 @@
+//! Minisocks that are only seen now and then: begun and ended between two looks.
+
+use super::{
+    closing::{ClosedFirst, EndReason, closed_first},
+    connection::{Connection, Entry},
+    event::{Found, StateChange},
+    limbo::Held,
+    machine::{Engine, Step, counts_as_closed},
+    state::TcpState,
+    table::Slot,
+    time::Mono,
+    update::Update,
+};
+
+impl Engine {
+    /// The socket is closed; what became of the connection will be seen.
+    pub(super) fn hold_close(
+        &mut self,
+        at: Mono,
+        slot: Option<Slot>,
+        change: &StateChange,
+        updates: &mut Vec<Update>,
+    ) {
+        let known = slot.and_then(|slot| {
+            self.tell_opening(slot, None, updates);
+            self.table.get(slot).copied()
+        });
+        self.table.remove(change.sock);
+        let connection = if let Some(known) = known {
+            Connection {
+                cookie: if known.cookie == 0 {
+                    change.cookie
+                } else {
+                    known.cookie
+                },
+                tuple: change.tuple,
+                entry: if known.state == change.from {
+                    known.entry
+                } else {
+                    Entry::Unseen
+                },
+                closed_first: known
+                    .closed_first
+                    .or_else(|| closed_first(change.from, TcpState::TimeWait, None)),
+                ..known
+            }
+        } else {
+            self.ledger.unknown_starts += 1;
+            let (connection, _) = self.follow(at, change, TcpState::Close, Entry::Unseen);
+            Connection {
+                state: change.from,
+                ..connection
+            }
+        };
+        if counts_as_closed(change.from) {
+            let first = connection.closed_first.unwrap_or(ClosedFirst::Unknown);
+            self.stats.closed(first);
+        }
+        let held = Held {
+            connection,
+            from: change.from,
+            at,
+        };
+        if let Some(held) = self.limbo.hold(held) {
+            self.tell_closed(&held, updates);
+        }
+    }
+
+    /// Nobody found a minisock: it closed, or one was there for less than the time between two looks.
+    /// So it stayed at least so long.
+    pub(super) fn tell_closed(&mut self, held: &Held, updates: &mut Vec<Update>) {
+        let mut connection = held.connection;
+        connection.entry = connection.entry.min(Entry::NotLater);
+        let step = Step {
+            from: held.from,
+            to: TcpState::Close,
+            closed_first: Some(ClosedFirst::Unknown),
+            end_reason: Some(EndReason::Unknown),
+            exact: false,
+        };
+        let transition = self.step_of(held.at, connection, step);
+        updates.push(Update::Transition(transition));
+    }
+
+    /// A minisock was seen. Whether it is one that we know, or the rest of a connection that we do.
+    pub(super) fn found_minisock(
+        &mut self,
+        at: Mono,
+        found: &Found,
+        updates: &mut Vec<Update>,
+    ) -> bool {
+        if let Some(slot) = self.table.find(found.sock) {
+            let state = self.table.get(slot).map(|c| (c.state, c.in_minisock));
+            if state == Some((TcpState::FinWait2, true)) && found.state == TcpState::TimeWait {
+                let exact = found.entered.is_some();
+                let at = found.entered.unwrap_or(at);
+                self.ledger.implied += 1;
+                self.step(at, slot, Step { exact, ..FIN_SEEN }, updates);
+                self.limit_entry(slot, entry_of(exact));
+            }
+            return true;
+        }
+        let Some(held) = self.limbo.found(found.tuple, found.netns, found.cookie) else {
+            return false;
+        };
+        let mut connection = held.connection;
+        connection.sock = found.sock;
+        connection.in_minisock = true;
+        let Some(slot) = self.table.insert(connection) else {
+            self.ledger.untracked += 1;
+            self.tell_closed(&held, updates);
+            return true;
+        };
+        if found.state == TcpState::TimeWait {
+            // The stamp of the FIN, if it came after the minisock was made.
+            let stamp = found.entered.filter(|stamp| *stamp > held.at);
+            let exact = stamp.is_some();
+            let step = Step {
+                from: held.from,
+                // Without it: between the change and the look, mostly at the change.
+                exact,
+                ..FIN_SEEN
+            };
+            self.step(stamp.unwrap_or(held.at), slot, step, updates);
+            self.limit_entry(slot, entry_of(exact));
+        } else {
+            self.ledger.unchanged += 1;
+        }
+        true
+    }
+}
+
+const fn entry_of(exact: bool) -> Entry {
+    if exact {
+        Entry::Exact
+    } else {
+        Entry::Approximate
+    }
+}
+
+/// FIN_WAIT2 (or CLOSING) has become TIME_WAIT.
+const FIN_SEEN: Step = Step {
+    from: TcpState::FinWait2,
+    to: TcpState::TimeWait,
+    closed_first: Some(ClosedFirst::Local),
+    end_reason: None,
+    exact: false,
+};
