@@ -41,7 +41,12 @@ impl Engine {
 
     /// The minisock is gone.
     pub(super) fn timewait_end(&mut self, at: Mono, end: &TimewaitEnd, updates: &mut Vec<Update>) {
-        self.ledger.delivered += 1;
+        if end.exact {
+            self.ledger.delivered += 1;
+        } else {
+            // Concluded from a look, and no event of the kernel.
+            self.ledger.implied += 1;
+        }
         let slot = match (self.table.find(end.tw), self.minisock(end.tw, end.cookie)) {
             (_, Some(slot)) if self.belongs(slot, end) => Some(slot),
             (Some(slot), _) => {
