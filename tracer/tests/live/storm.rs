@@ -18,6 +18,9 @@ use crate::{
 /// A namespace in which two threads make `count` connections each.
 pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
     Netns::new(move |netns| {
+        // By default a loopback connect takes a port that has waited for a second: on a slow machine,
+        // one of our own.
+        std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "0").unwrap();
         let mut ledger = Ledger::default();
         thread::scope(|scope| {
             let threads = [0, 1].map(|i| scope.spawn(move || one_thread(netns, lane, i, count)));
