@@ -53,7 +53,13 @@ pub(crate) fn compare(ledger: &Ledger, rows: &[&Row]) -> Verdict {
             continue;
         }
         let i = find(ledger, &by_key, chain);
-        mark(&ledger.ends[i], chain, &mut found[i]);
+        let mut end = ledger.ends[i].clone();
+        // The kernel chose the same ports for a later connection: its SYN ended this one's TIME_WAIT.
+        let taken_again = by_key[&end.key].last() != Some(&i);
+        if taken_again && end.side == Side::Passive && end.fate.end_reason == Some("purged") {
+            end.fate.end_reason = Some("syn_recycled");
+        }
+        mark(&end, chain, &mut found[i]);
     }
     for (end, found) in ledger.ends.iter().zip(&found) {
         let lacks = |late| {
