@@ -7,6 +7,7 @@ mod counters;
 mod early;
 mod kernel;
 mod layout;
+mod load;
 mod object;
 mod probes;
 mod selftest;

@@ -2,27 +2,23 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
+    Btf as AyaBtf, Ebpf, Endianness,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{
-        BtfTracePoint, Iter, ProgramError, ProgramFd, RawTracePoint, TracePoint, iter::IterLink,
-    },
+    programs::{BtfTracePoint, Iter, ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
     util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
 use log::LevelFilter;
-use tracer_common::{
-    counters::Counters,
-    filter::FILTER_WORDS,
-    layout::{SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
-};
+use tracer_common::{counters::Counters, filter::FILTER_WORDS, layout::TaskLayout};
 
 use super::{
     btf::Btf,
     counters::{self, CounterMap},
     early,
     kernel::Kernel,
-    layout, object, selftest,
+    layout,
+    load::{Globals, load, loading, program, take_map},
+    selftest,
     timewait::{self, AcceptSource, TimewaitSource},
     tracefs,
 };
@@ -136,19 +132,6 @@ impl std::fmt::Debug for Probes {
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }
-}
-
-/// What a rung hands to the programs.
-#[derive(Clone, Copy, Debug, Default)]
-struct Globals {
-    sock: SockLayout,
-    task: TaskLayout,
-    tracepoint: TracepointLayout,
-    timewait: TimewaitLayout,
-    snapshot: SnapshotLayout,
-    timewait_hook: u32,
-    timewait_handler: u64,
-    has_cookie: bool,
 }
 
 /// The hooks for minisocks can't be had, or tell nothing: the next rung may.
@@ -580,77 +563,5 @@ impl Attempt {
             rung,
             error: Some(format!("{error:#}")),
         }
-    }
-}
-
-fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
-    let (sock, task) = (globals.sock.words(), globals.task.words());
-    let tracepoint = globals.tracepoint.words();
-    let has_cookie = u32::from(globals.has_cookie);
-    let has_filter = u32::from(options.filter.has_kernel_part());
-    let level = if options.log_level > LevelFilter::Warn {
-        options.log_level as u8
-    } else {
-        0
-    };
-    let timewait = globals.timewait.words();
-    let snapshot = globals.snapshot.words();
-    let ebpf = EbpfLoader::new()
-        .override_global("SOCK", &sock[..], true)
-        .override_global("TASK", &task[..], true)
-        .override_global("TRACEPOINT", &tracepoint[..], true)
-        .override_global("HAS_COOKIE", &has_cookie, true)
-        // The helpers came with 5.12 and 5.11: one rung.
-        .override_global("HAS_TASK_BTF", &has_cookie, true)
-        .override_global("TIMEWAIT", &timewait[..], true)
-        .override_global("SNAPSHOT", &snapshot[..], true)
-        .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
-        .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
-        .override_global("HAS_FILTER", &has_filter, true)
-        .override_global("AYA_LOG_LEVEL", &level, true)
-        .map_max_entries("EVENTS", options.ring_size)
-        .load(object::bytes())
-        .context("creating the maps")?;
-    Ok(ebpf)
-}
-
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
-    ebpf.take_map(name)
-        .with_context(|| format!("the object has no map {name}"))
-}
-
-pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-{
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?;
-    Ok(program.try_into()?)
-}
-
-/// What the verifier says takes pages: its last words are enough, and `-v` shows all.
-pub(super) fn loading(name: &'static str) -> impl FnOnce(ProgramError) -> anyhow::Error {
-    move |error| match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            if !log.trim().is_empty() {
-                log::debug!("the verifier on {name}:\n{log}");
-            }
-            // Its statistics come after its words.
-            let statistics = ["processed", "stack depth", "verification time"];
-            let words = log
-                .lines()
-                .rev()
-                .filter(|l| !statistics.iter().any(|s| l.starts_with(s)))
-                .find(|l| !l.trim().is_empty())
-                .unwrap_or("it said nothing")
-                .to_owned();
-            anyhow!("loading {name}: {io_error} (verifier: {words})")
-        }
-        other => anyhow!(other).context(format!("loading {name}")),
     }
 }

@@ -6,7 +6,10 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramFd, RawTracePoint},
 };
 
-use super::probes::{Attached, loading, program};
+use super::{
+    load::{loading, program},
+    probes::Attached,
+};
 
 /// Where the lives of minisocks are told from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The engine itself: follows every connection from event to event.
 
 use super::{
-    closing::{ClosedFirst, EndReason, closed_first, end_reason, was_closed_first},
+    closing::{ClosedFirst, EndReason, closed_first, end_reason},
     connection::{ConnId, Connection, Entry, Role},
-    event::{Event, EventBody, Found, Held, Minisock, StateChange},
+    event::{Event, EventBody, Minisock, StateChange},
     limbo::Limbo,
     loss::LossLedger,
     opening::Openings,
@@ -43,7 +43,7 @@ pub struct Engine {
     pub(super) table: Table,
     openings: Openings,
     pub(super) limbo: Limbo,
-    processes: Processes,
+    pub(super) processes: Processes,
     pub(super) stats: Stats,
     pub(super) ledger: LossLedger,
     next_id: u64,
@@ -221,18 +221,6 @@ impl Engine {
         self.recent_next = (self.recent_next + 1) % RECENT;
     }
 
-    /// A process was found to hold a socket. On a socket that called `connect` it adds nothing.
-    fn held(&mut self, held: &Held) {
-        let owner = self.processes.owner(held.pid, held.source);
-        let slot = self.table.find(held.sock);
-        if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
-            && (held.cookie == 0 || connection.cookie == 0 || held.cookie == connection.cookie)
-            && owner.source > connection.owner.source
-        {
-            connection.owner = owner;
-        }
-    }
-
     /// The twin tells an event that the first program told already, when the note between them was
     /// overwritten. A socket can't make the same change twice in a row.
     fn is_repeat(&self, known: Option<Slot>, change: &StateChange) -> bool {
@@ -306,49 +294,6 @@ impl Engine {
             connection.state = change.to;
             connection.entry = Entry::Unseen;
         }
-    }
-
-    /// A socket of the snapshot. One that we follow already was not there before, or changed since:
-    /// only who holds it may be news.
-    fn found(&mut self, at: Mono, found: &Found, updates: &mut Vec<Update>) {
-        let source = if found.pid == 0 {
-            OwnerSource::Unknown
-        } else {
-            OwnerSource::FdScan
-        };
-        let owner = self.processes.owner(found.pid, source);
-        if found.in_minisock && self.found_minisock(at, found, updates) {
-            return;
-        }
-        let known = self.table.find(found.sock);
-        if let Some(connection) = known.and_then(|slot| self.table.get_mut(slot)) {
-            if owner.source > connection.owner.source && connection.owner == Owner::UNKNOWN {
-                connection.owner = owner;
-            }
-            return;
-        }
-        let (since, entry) = match found.entered {
-            Some(entered) => (entered, Entry::Exact),
-            None => (at, Entry::NotLater),
-        };
-        let connection = Connection {
-            id: self.next_id(),
-            sock: found.sock,
-            cookie: found.cookie,
-            since,
-            tuple: found.tuple,
-            netns: found.netns,
-            owner,
-            previous: TcpState::Unknown,
-            state: found.state,
-            role: Role::Unknown,
-            closed_first: was_closed_first(found.state),
-            in_minisock: found.in_minisock,
-            entry,
-            opening_held: false,
-        };
-        self.ledger.preexisting += 1;
-        self.ledger.untracked += u64::from(self.table.insert(connection).is_none());
     }
 
     /// The next change of a connection that we follow.

@@ -6,6 +6,7 @@
 mod closing;
 mod connection;
 mod event;
+mod found;
 mod histogram;
 mod limbo;
 mod loss;
