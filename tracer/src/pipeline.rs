@@ -71,7 +71,13 @@ impl<S: EventSource> Pipeline<'_, S> {
             tokio::select! {
                 biased;
                 ended = shutdown.wait() => break Some(ended?),
-                _ = stock.tick() => self.source.take_stock(&mut events)?,
+                _ = stock.tick() => {
+                    self.source.take_stock(&mut events)?;
+                    if self.process(&mut events, &mut updates, &mut shown)? == Flow::Enough {
+                        break None;
+                    }
+                    self.sink.tick(&self.engine, self.output.buffer())?;
+                }
                 more = self.source.next_batch(wake_by, &mut events) => if !more? { break None },
             }
         };
@@ -83,7 +89,8 @@ impl<S: EventSource> Pipeline<'_, S> {
         self.engine.finish(&mut updates);
         self.show(&mut updates, &mut shown)?;
         let completeness = Completeness::new(&self.source.account()?, self.engine.ledger());
-        self.sink.end(&completeness, self.output.buffer())?;
+        self.sink
+            .end(&self.engine, &completeness, self.output.buffer())?;
         self.output.flush()?;
         Ok(Outcome {
             ended,

@@ -44,6 +44,24 @@ fn bad_values_are_refused_with_what_is_allowed() {
 }
 
 #[test]
+fn what_does_not_go_together_is_refused() {
+    for (arguments, word) in [
+        (&["--interval", "0.5"][..], "at least 1s"),
+        (&["--count", "3"], "--interval"),
+        (&["--cumulative"], "--interval"),
+        (&["-i", "1", "--count", "0"], "--count"),
+        (&["-i", "1", "--count", "2", "-d", "5"], "--duration"),
+        (&["--by", "moon"], "closed_first"),
+        (&["--tw-source", "magic"], "sampling"),
+    ] {
+        let output = tcpdwell(&[&["hist"], arguments].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn too_many_values_are_refused() {
     let many = vec!["10.0.0.1"; 17].join(",");
     let output = tcpdwell(&["trace", "--raddr", &many]);
@@ -59,7 +77,7 @@ fn nothing_typed_shows_the_verbs() {
     let output = tcpdwell(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for verb in ["trace", "check"] {
+    for verb in ["trace", "hist", "check"] {
         assert!(help.contains(verb));
     }
     for later in ["record", "stuck", "diagnose", "serve"] {

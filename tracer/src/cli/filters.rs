@@ -51,6 +51,18 @@ pub struct FilterArgs {
     cgroup: Vec<Cgroup>,
 }
 
+impl FilterArgs {
+    /// The states, which then filter no more.
+    pub(crate) fn take_states(&mut self) -> Vec<StateSet> {
+        std::mem::take(&mut self.state)
+    }
+
+    /// Whether nothing is asked of a connection's owner.
+    pub(crate) fn kernel_decides(&self) -> bool {
+        self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty()
+    }
+}
+
 impl TryFrom<FilterArgs> for Filter {
     type Error = Failure;
 

@@ -37,21 +37,40 @@ pub struct Cli {
 pub enum Verb {
     /// One line per state transition, as it happens.
     Trace(Box<TraceArgs>),
+    /// How long connections stay in each state, as histograms.
+    Hist(Box<HistArgs>),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
+}
+
+/// What every verb takes that watches the running kernel.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+    /// Print to this file, made anew, instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
+    #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+    /// Run a command, and trace until it ends. Its output goes to stderr, unless -o is given.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// `trace`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 MS is the time spent in OLDSTATE: '-' where its beginning was not seen, '>=' where the socket was \
-found in it when the trace began. PID and COMM are the socket's \
-owner, '-' where it is not certain. TIME_WAIT is shown as it truly happens where the kernel lets us \
-look ('tcpdwell check'); else such a socket shows as FIN_WAIT2 -> CLOSE. -w adds who closed first, \
-and why a connection ended.")]
+found in it when the trace began. PID and COMM are the socket's owner, '-' where it is not certain. \
+TIME_WAIT is shown as it truly happens where the kernel lets us look ('tcpdwell check'); else such a \
+socket shows as FIN_WAIT2 -> CLOSE. -w adds who closed first, and why a connection ended.")]
 pub struct TraceArgs {
     #[command(flatten)]
-    pub(crate) filters: FilterArgs,
+    pub(crate) run: RunArgs,
     /// Add a column TIME(s): seconds since the start.
     #[arg(short = 't', long = "time")]
     pub time: bool,
@@ -64,20 +83,51 @@ pub struct TraceArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: TraceFormat,
-    /// Print to this file, made anew, instead of standard output.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
-    #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
-    pub duration: Option<Duration>,
     /// End after so many transitions were printed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub stop_after: Option<u64>,
+}
+
+/// `hist`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A dwell is counted when its state is left, and only if its beginning was seen. Connections that are \
+still in the state are told apart, with what they have stayed so far.")]
+pub struct HistArgs {
     #[command(flatten)]
-    pub(crate) live: LiveArgs,
-    /// Run a command, and trace until it ends. Its output goes to stderr, unless -o is given.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
+    pub(crate) run: RunArgs,
+    /// Print every so often (at least 1s), not only at the end.
+    #[arg(short, long, value_name = "DURATION", value_parser = values::interval)]
+    pub interval: Option<Duration>,
+    /// End after so many intervals.
+    #[arg(long, value_name = "N", requires = "interval", conflicts_with = "duration",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// Each interval's histogram holds all that came before, too.
+    #[arg(long, requires = "interval")]
+    pub cumulative: bool,
+    /// Milliseconds instead of microseconds.
+    #[arg(short, long)]
+    pub milliseconds: bool,
+    /// One histogram for each of these (the first 20; the rest in 'other').
+    #[arg(long, value_name = "KEY", value_enum)]
+    pub by: Option<HistKeyArg>,
+}
+
+/// `--by` of `hist`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum HistKeyArg {
+    /// Owner's name.
+    Process,
+    /// Local port.
+    Lport,
+    /// Remote address.
+    Raddr,
+    /// Who closed first.
+    ClosedFirst,
+    /// Why it ended.
+    EndReason,
 }
 
 /// How the kernel side is set up.

@@ -98,6 +98,14 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
     u32::try_from(metadata.ino()).map_err(|_| format!("'{path}' is not a network namespace"))
 }
 
+/// `--interval`: the tool takes stock once a second.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_secs(1) => Err("must be at least 1s".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
 /// A cgroup v2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {

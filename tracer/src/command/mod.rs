@@ -1,6 +1,8 @@
 //! One file per verb: each wires a source to sinks and does nothing else.
 
 mod check;
+mod hist;
+mod live;
 mod trace;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         .context("starting the runtime")?;
     match cli.verb {
         Verb::Trace(args) => runtime.block_on(trace::run(*args, cli.verbose)),
+        Verb::Hist(args) => runtime.block_on(hist::run(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),
     }
 }

@@ -40,6 +40,14 @@ impl DurationHistogram {
         self.max_us = self.max_us.max(us);
     }
 
+    /// How many were in this range of µs, both ends included; exact where the range begins and ends
+    /// at a power of two, to two significant digits elsewhere.
+    pub fn count_between(&self, low_us: u64, high_us: u64) -> u64 {
+        let counted = self.counts.iter_recorded();
+        let within = counted.filter(|c| (low_us..=high_us).contains(&c.value_iterated_to()));
+        within.map(|c| c.count_since_last_iteration()).sum()
+    }
+
     /// How many.
     pub fn count(&self) -> u64 {
         self.counts.len()

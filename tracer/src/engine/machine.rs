@@ -1,5 +1,7 @@
 //! The engine itself: follows every connection from event to event.
 
+use std::time::Duration;
+
 use super::{
     closing::{ClosedFirst, EndReason, closed_first, end_reason},
     connection::{ConnId, Connection, Entry, Role},
@@ -130,6 +132,12 @@ impl Engine {
     /// How many connections are open.
     pub fn open(&self) -> usize {
         self.table.len()
+    }
+
+    /// The open connections: state, and how long they have been in it at least.
+    pub fn open_dwells(&self, now: Mono) -> impl Iterator<Item = (TcpState, Duration)> {
+        let known = self.table.iter().filter(|c| c.entry != Entry::Unseen);
+        known.map(move |c| (c.state, now.since(c.since)))
     }
 
     /// How many connections are open, by state.

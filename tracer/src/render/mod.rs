@@ -4,3 +4,4 @@ pub mod completeness;
 pub mod dwells;
 pub mod ends;
 pub mod escape;
+pub mod histogram;

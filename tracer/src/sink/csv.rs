@@ -10,7 +10,10 @@ use super::{
     Sink, Start,
     row::{Row, WallClock},
 };
-use crate::{engine::Update, render::completeness::Completeness};
+use crate::{
+    engine::{Engine, Update},
+    render::completeness::Completeness,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -100,7 +103,12 @@ impl Sink for CsvSink {
         }
     }
 
-    fn end(&mut self, _completeness: &Completeness, _out: &mut BytesMut) -> Result<()> {
+    fn end(
+        &mut self,
+        _engine: &Engine,
+        _completeness: &Completeness,
+        _out: &mut BytesMut,
+    ) -> Result<()> {
         Ok(())
     }
 }

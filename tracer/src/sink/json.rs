@@ -9,7 +9,7 @@ use super::{
     row::{Row, WallClock},
 };
 use crate::{
-    engine::Update,
+    engine::{Engine, Update},
     render::completeness::{Completeness, Lost},
 };
 
@@ -128,7 +128,12 @@ impl Sink for JsonSink {
         }
     }
 
-    fn end(&mut self, completeness: &Completeness, out: &mut BytesMut) -> Result<()> {
+    fn end(
+        &mut self,
+        _engine: &Engine,
+        completeness: &Completeness,
+        out: &mut BytesMut,
+    ) -> Result<()> {
         let row = EndRow {
             event: "end",
             completeness,

@@ -11,7 +11,7 @@ use super::{
     row::{WallClock, known_address, local_address},
 };
 use crate::{
-    engine::{ClosedFirst, EndReason, Mono, Transition, Update},
+    engine::{ClosedFirst, EndReason, Engine, Mono, Transition, Update},
     logging,
     render::{completeness::Completeness, escape},
 };
@@ -174,7 +174,12 @@ impl Sink for LinesSink {
         Ok(())
     }
 
-    fn end(&mut self, _completeness: &Completeness, _out: &mut BytesMut) -> Result<()> {
+    fn end(
+        &mut self,
+        _engine: &Engine,
+        _completeness: &Completeness,
+        _out: &mut BytesMut,
+    ) -> Result<()> {
         Ok(())
     }
 }

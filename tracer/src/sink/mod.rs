@@ -1,6 +1,7 @@
 //! Where updates go: a sink renders to bytes, [`Output`] writes them.
 
 mod csv;
+mod hist;
 mod json;
 mod lines;
 mod output;
@@ -11,11 +12,15 @@ use bytes::BytesMut;
 
 pub use self::{
     csv::CsvSink,
+    hist::{HistKey, HistOptions, HistSink},
     json::JsonSink,
     lines::{LineOptions, LinesSink},
     output::Output,
 };
-use crate::{engine::Update, render::completeness::Completeness};
+use crate::{
+    engine::{Engine, Update},
+    render::completeness::Completeness,
+};
 
 /// What a run stands on, told at its beginning.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,15 @@ pub trait Sink {
     fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()>;
     /// One update.
     fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()>;
+    /// About once a second, when all events so far have been told.
+    fn tick(&mut self, _engine: &Engine, _out: &mut BytesMut) -> Result<()> {
+        Ok(())
+    }
     /// The end.
-    fn end(&mut self, completeness: &Completeness, out: &mut BytesMut) -> Result<()>;
+    fn end(
+        &mut self,
+        engine: &Engine,
+        completeness: &Completeness,
+        out: &mut BytesMut,
+    ) -> Result<()>;
 }

@@ -32,6 +32,7 @@ mod workload;
 mod test_ends;
 mod test_exact;
 mod test_filters;
+mod test_hist;
 mod test_hostile_comm;
 mod test_lives;
 mod test_not_root;

@@ -1,0 +1,49 @@
+//! `hist`: how long connections stayed in each state, as histograms in the terminal.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::live::Live;
+use crate::{
+    cli::{HistArgs, HistKeyArg},
+    engine::StateSet,
+    sink::{HistKey, HistOptions, HistSink},
+};
+
+/// Runs it.
+pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
+    // Here a state is whose dwells are drawn; the filter would also let through what leads into it.
+    let states = args.run.filters.take_states();
+    if let (Some(interval), Some(count)) = (args.interval, args.count) {
+        args.run.duration = interval.checked_mul(count);
+    }
+    let wanted = states
+        .into_iter()
+        .fold(StateSet::default(), |mut all, set| {
+            all.extend(set);
+            all
+        });
+    let sink = HistSink::new(HistOptions {
+        states: wanted,
+        interval: args.interval,
+        cumulative: args.cumulative,
+        milliseconds: args.milliseconds,
+        by: args.by.map(key),
+        // Whom a connection belongs to is told with its transitions only.
+        open: args.run.filters.kernel_decides(),
+    });
+    Live::attach(args.run, verbosity)?
+        .run(Box::new(sink), u64::MAX)
+        .await
+}
+
+const fn key(by: HistKeyArg) -> HistKey {
+    match by {
+        HistKeyArg::Process => HistKey::Process,
+        HistKeyArg::Lport => HistKey::Lport,
+        HistKeyArg::Raddr => HistKey::Raddr,
+        HistKeyArg::ClosedFirst => HistKey::ClosedFirst,
+        HistKeyArg::EndReason => HistKey::EndReason,
+    }
+}

@@ -1,0 +1,152 @@
+//! What every verb does that watches the running kernel: attach, say so, run, tell what is missing.
+
+use std::{fs, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use log::Level;
+use tracer_common::filter::NETNS;
+
+use super::require;
+use crate::{
+    cli::RunArgs,
+    ebpf::{Kernel, Probes, StateSource, TimewaitSource},
+    engine::{Engine, Limits},
+    error::Failure,
+    filter::{Filter, Gate},
+    logging,
+    pipeline::{Outcome, Pipeline},
+    render::{dwells, ends},
+    shutdown::{Ended, Shutdown},
+    sink::{Output, Sink, Start},
+    source::live::LiveSource,
+};
+
+/// An attached tool.
+pub(super) struct Live {
+    args: RunArgs,
+    filter: Filter,
+    output: Output,
+    source: LiveSource,
+    start: Start,
+    verbosity: u8,
+}
+
+impl Live {
+    /// Attaches, and looks at what is there. Nothing is written yet.
+    pub(super) fn attach(args: RunArgs, verbosity: u8) -> Result<Self> {
+        let filter = Filter::try_from(args.filters.clone())?;
+        let kernel = Kernel::look();
+        require(&kernel)?;
+        let output = Output::open(args.output.as_deref())?;
+        let options = args.live.options(filter.clone(), logging::level(verbosity));
+        let probes = Probes::attach(&kernel, &options)?;
+        let source = LiveSource::new(probes, &filter)?;
+        tell_rung(source.probes(), &filter)?;
+        let start = start(kernel.release, source.probes());
+        Ok(Self {
+            args,
+            filter,
+            output,
+            source,
+            start,
+            verbosity,
+        })
+    }
+
+    /// Runs until it is ended from outside, or so many transitions were shown.
+    pub(super) async fn run(mut self, sink: Box<dyn Sink>, stop_after: u64) -> Result<ExitCode> {
+        let mut shutdown = Shutdown::new(self.args.duration)?;
+        shutdown.run(&self.args.command, self.args.output.is_none())?;
+        let pipeline = Pipeline {
+            source: &mut self.source,
+            engine: Engine::new(Limits::default()),
+            gate: Gate::new(self.filter),
+            sink,
+            output: self.output,
+            stop_after,
+        };
+        let outcome = pipeline.run(&self.start, &mut shutdown).await?;
+        tell_outcome(&outcome, &self.args.command, self.verbosity);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What the run stands on.
+fn start(kernel: String, probes: &Probes) -> Start {
+    Start {
+        host: fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        kernel,
+        state: probes.source().name(),
+        time_wait: probes.timewait().map_or("none", TimewaitSource::name),
+        snapshot: if probes.has_iterators() {
+            "iter"
+        } else {
+            "none"
+        },
+        owner: match probes.accept() {
+            Some(source) => source.name(),
+            None if probes.knows_tasks() => "state",
+            None => "none",
+        },
+    }
+}
+
+/// Says what the run stands on, and refuses what this rung can't do.
+fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
+    let classic = probes.source() == StateSource::Tracepoint;
+    if classic && filter.kernel.criteria & NETNS != 0 {
+        return Err(Failure::Impossible {
+            what: "--netns".to_owned(),
+            because: "the classic tracepoint does not tell the network namespace".to_owned(),
+            mend: "a kernel with BTF is needed (CONFIG_DEBUG_INFO_BTF)".to_owned(),
+        })
+        .context("applying the filter");
+    }
+    for attempt in probes.attempts() {
+        if let Some(error) = &attempt.error {
+            // Without cookies little is lost; without the BTF tracepoint much.
+            let level = if classic { Level::Warn } else { Level::Debug };
+            log::log!(level, "{} can't be used: {error}", attempt.rung);
+        }
+    }
+    let missing = [
+        (!probes.has_cookie(), "cookies"),
+        (classic, "network namespaces"),
+        (!probes.knows_tasks(), "owners"),
+        (probes.timewait().is_none(), "TIME_WAIT"),
+    ];
+    let missing: Vec<_> = missing
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, what)| *what)
+        .collect();
+    let without = match missing.as_slice() {
+        [] => String::new(),
+        some => format!(" without {}", some.join(", ")),
+    };
+    let time_wait = probes
+        .timewait()
+        .map_or_else(String::new, |s| format!(", TIME_WAIT by {}", s.name()));
+    logging::note(&format!(
+        "tracing TCP state changes by {}{time_wait}{without}; Ctrl-C ends",
+        probes.source().name(),
+    ));
+    Ok(())
+}
+
+fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
+    if let Some(Ended::Command(status)) = &outcome.ended {
+        let name = command.first().map_or("", String::as_str);
+        logging::note(&format!("the command '{name}' ended: {status}"));
+    }
+    if verbosity > 0 {
+        let stats = outcome.engine.stats();
+        for line in dwells::table(stats).into_iter().chain(ends::lines(stats)) {
+            logging::note(&line);
+        }
+    }
+    logging::note(&outcome.completeness.line());
+}
