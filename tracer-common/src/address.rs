@@ -20,10 +20,13 @@ pub const fn mapped(v4: [u8; 4]) -> Address {
     ]
 }
 
-/// The address as two big-endian words: comparing words instead of bytes keeps the verifier's work
-/// small.
+/// An address as two numbers, the first bytes in the first: what the filter compares. Bytes one by
+/// one would cost the kernel programs a hundred instructions for each comparison.
+pub type Words = [u64; 2];
+
+/// The address as two numbers.
 #[inline]
-pub const fn words(address: &Address) -> [u64; 2] {
+pub const fn words(address: &Address) -> Words {
     let a = address;
     [
         u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
@@ -37,7 +40,12 @@ const MAPPED_LOW: u64 = 0x0000_ffff_0000_0000;
 /// Whether the address is v4-mapped.
 #[inline]
 pub const fn is_mapped(address: &Address) -> bool {
-    let [high, low] = words(address);
+    are_mapped(words(address))
+}
+
+/// The same of an address as words.
+#[inline]
+pub const fn are_mapped([high, low]: Words) -> bool {
     high == 0 && low & 0xffff_ffff_0000_0000 == MAPPED_LOW
 }
 
@@ -45,6 +53,11 @@ pub const fn is_mapped(address: &Address) -> bool {
 /// every address.
 #[inline]
 pub const fn is_unspecified(address: &Address) -> bool {
-    let [high, low] = words(address);
+    are_unspecified(words(address))
+}
+
+/// The same of an address as words.
+#[inline]
+pub const fn are_unspecified([high, low]: Words) -> bool {
     high == 0 && (low == 0 || low == MAPPED_LOW)
 }

@@ -8,7 +8,7 @@
 use core::mem::size_of;
 
 use crate::{
-    address::{self, AF_INET, Address},
+    address::{self, AF_INET, Address, Words},
     state,
 };
 
@@ -102,9 +102,9 @@ pub const FILTER_WORDS: usize = size_of::<FilterConfig>() / size_of::<u64>();
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// Local address.
-    pub laddr: Address,
+    pub laddr: Words,
     /// Remote address.
-    pub raddr: Address,
+    pub raddr: Words,
     /// Inode of the network namespace.
     pub netns: u32,
     /// Local port.
@@ -128,11 +128,11 @@ impl Subject {
     #[inline]
     pub const fn at_opening(&self, oldstate: u8) -> Option<Self> {
         let mut then = *self;
-        then.laddr = address::UNSPECIFIED;
+        then.laddr = [0; 2];
         match oldstate {
             state::SYN_SENT => then.lport = 0,
             state::SYN_RECV => {
-                then.raddr = address::UNSPECIFIED;
+                then.raddr = [0; 2];
                 then.rport = 0;
             }
             _ => return None,
@@ -203,16 +203,16 @@ impl FilterConfig {
             }
         }
         if criteria & LADDR != 0 {
-            if address::is_unspecified(&s.laddr) {
+            if address::are_unspecified(s.laddr) {
                 undecided = true;
-            } else if !has_address(&self.laddrs, self.laddr_count, &s.laddr) {
+            } else if !has_address(&self.laddrs, self.laddr_count, s.laddr) {
                 return Verdict::Reject;
             }
         }
         if criteria & RADDR != 0 {
-            if address::is_unspecified(&s.raddr) {
+            if address::are_unspecified(s.raddr) {
                 undecided = true;
-            } else if !has_address(&self.raddrs, self.raddr_count, &s.raddr) {
+            } else if !has_address(&self.raddrs, self.raddr_count, s.raddr) {
                 return Verdict::Reject;
             }
         }
@@ -281,8 +281,7 @@ fn has_port(ports: &[u64; PORT_WORDS], port: u16) -> bool {
 }
 
 #[inline]
-fn has_address(cidrs: &[Cidr; MAX_CIDRS], count: u32, address: &Address) -> bool {
-    let words = address::words(address);
+fn has_address(cidrs: &[Cidr; MAX_CIDRS], count: u32, words: Words) -> bool {
     let mut i = 0;
     while i < MAX_CIDRS {
         if i >= count as usize {
@@ -299,10 +298,10 @@ fn has_address(cidrs: &[Cidr; MAX_CIDRS], count: u32, address: &Address) -> bool
 /// Whether the connection is IPv4; `None` on a dual-stack socket whose addresses are not set yet.
 #[inline]
 fn is_v4(s: &Subject) -> Option<bool> {
-    if s.family == AF_INET || address::is_mapped(&s.laddr) || address::is_mapped(&s.raddr) {
+    if s.family == AF_INET || address::are_mapped(s.laddr) || address::are_mapped(s.raddr) {
         Some(true)
-    } else if address::is_unspecified(&s.laddr)
-        && address::is_unspecified(&s.raddr)
+    } else if address::are_unspecified(s.laddr)
+        && address::are_unspecified(s.raddr)
         && s.listens == 0
     {
         None

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use tracer_common::{
-    address::{AF_INET, AF_INET6, Address, UNSPECIFIED, mapped},
+    address::{AF_INET, AF_INET6, Address, UNSPECIFIED, mapped, words},
     filter::{
         Cidr, FilterConfig, LADDR, LPORT, NETNS, ONLY_V4, ONLY_V6, RADDR, RPORT, Subject,
         Verdict::{self, Pass, Reject, Undecided},
@@ -20,8 +20,8 @@ fn v6(last: u8) -> Address {
 
 fn whole(family: u16, laddr: Address, raddr: Address) -> Subject {
     Subject {
-        laddr,
-        raddr,
+        laddr: words(&laddr),
+        raddr: words(&raddr),
         netns: 7,
         lport: 40_000,
         rport: 443,
@@ -90,13 +90,13 @@ fn the_table() {
     let six = whole(AF_INET6, v6(1), v6(2));
     let syn_sent = Subject {
         lport: 0,
-        laddr: mapped([0; 4]),
+        laddr: words(&mapped([0; 4])),
         ..v4
     };
     let cloned = Subject {
         rport: 0,
-        raddr: UNSPECIFIED,
-        laddr: UNSPECIFIED,
+        raddr: [0; 2],
+        laddr: [0; 2],
         ..dual
     };
     let no_netns = Subject { netns: 0, ..v4 };

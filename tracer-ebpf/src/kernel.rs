@@ -3,24 +3,20 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use tracer_common::address::Address;
+use tracer_common::address::Words;
 
 /// An address as two words in memory order: bytes one by one would cost sixteen stores.
-pub type Words = [u64; 2];
+pub type InMemory = [u64; 2];
 
-/// The words as the address they are.
+/// As the filter compares them.
 #[inline(always)]
-pub fn bytes(words: Words) -> Address {
-    let (h, l) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
-    [
-        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
-        l[7],
-    ]
+pub fn numbers(address: InMemory) -> Words {
+    [u64::from_be(address[0]), u64::from_be(address[1])]
 }
 
 /// An IPv4 address (network order, as the kernel has it) in its v4-mapped form.
 #[inline(always)]
-pub fn mapped(v4: u32) -> Words {
+pub fn mapped(v4: u32) -> InMemory {
     let a = v4.to_ne_bytes();
     [
         0,

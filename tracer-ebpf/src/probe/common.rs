@@ -5,7 +5,7 @@ use tracer_common::{address::AF_INET6, filter::Subject, layout::SockLayout};
 
 use crate::{
     globals::offset,
-    kernel::{Words, bytes, mapped, read},
+    kernel::{InMemory, mapped, numbers, read},
 };
 
 /// A `struct sock_common` somewhere in the kernel's memory.
@@ -54,7 +54,7 @@ impl Common {
 
     /// Local and remote address.
     #[inline(always)]
-    pub fn addresses(self, family: u16) -> (Words, Words) {
+    pub fn addresses(self, family: u16) -> (InMemory, InMemory) {
         if family == AF_INET6 {
             (
                 self.v6(offset!(SOCK: SockLayout, v6_rcv_saddr)),
@@ -69,7 +69,7 @@ impl Common {
     }
 
     #[inline(always)]
-    fn v6(self, offset: usize) -> Words {
+    fn v6(self, offset: usize) -> InMemory {
         [self.field(offset), self.field(offset + 8)]
     }
 
@@ -79,8 +79,8 @@ impl Common {
         let family = self.family();
         let (laddr, raddr) = self.addresses(family);
         Subject {
-            laddr: bytes(laddr),
-            raddr: bytes(raddr),
+            laddr: numbers(laddr),
+            raddr: numbers(raddr),
             netns: self.netns(),
             lport: self.num(),
             rport: self.dport(),

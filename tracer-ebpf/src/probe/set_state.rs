@@ -28,7 +28,7 @@ use crate::{
     emit,
     filter::{self, Fate},
     globals::{HAS_COOKIE, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
-    kernel::{Words, bytes, load, mapped, read},
+    kernel::{InMemory, load, mapped, numbers, read},
     owner, twin,
 };
 
@@ -204,8 +204,8 @@ impl Change {
             (*record).cookie = self.cookie();
             (*record).netns = self.netns();
             (*record).unread = end.unread;
-            (&raw mut (*record).saddr).cast::<Words>().write(saddr);
-            (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+            (&raw mut (*record).saddr).cast::<InMemory>().write(saddr);
+            (&raw mut (*record).daddr).cast::<InMemory>().write(daddr);
         }
     }
 
@@ -297,8 +297,8 @@ impl Change {
         let family = self.family();
         let (laddr, raddr) = self.addresses(family);
         Subject {
-            laddr: bytes(laddr),
-            raddr: bytes(raddr),
+            laddr: numbers(laddr),
+            raddr: numbers(raddr),
             netns: self.netns(),
             lport: self.sport(),
             rport: self.dport(),
@@ -349,7 +349,7 @@ impl Change {
 
     /// Local and remote address. An unborn child still shows its listener's (unset) peer.
     #[inline(always)]
-    fn addresses(&self, family: u16) -> (Words, Words) {
+    fn addresses(&self, family: u16) -> (InMemory, InMemory) {
         if family == AF_INET6 {
             (
                 self.v6(offset!(SOCK: SockLayout, v6_rcv_saddr)),
@@ -364,12 +364,12 @@ impl Change {
     }
 
     #[inline(always)]
-    fn v6(&self, offset: usize) -> Words {
+    fn v6(&self, offset: usize) -> InMemory {
         [self.field(offset), self.field(offset + 8)]
     }
 
     #[inline(always)]
-    fn v4(&self, offset: usize) -> Words {
+    fn v4(&self, offset: usize) -> InMemory {
         mapped(self.field(offset))
     }
 

@@ -8,6 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_seq_write},
 };
 use tracer_common::{
+    address::UNSPECIFIED,
     layout::{SnapshotLayout, SockLayout, TimewaitLayout},
     snapshot::{FileFound, SocketFound},
     state::{NEW_SYN_RECV, TIME_WAIT},
@@ -16,7 +17,7 @@ use tracer_common::{
 use super::common::Common;
 use crate::{
     globals::offset,
-    kernel::{bytes, load, read},
+    kernel::{InMemory, load, read},
 };
 
 /// `struct bpf_iter__tcp`, `struct bpf_iter__task_file`: pointers, the first to `bpf_iter_meta`. The
@@ -70,9 +71,14 @@ pub fn tcp(context: Context) {
         socket: 0,
         netns: common.netns(),
         entry_stamp: 0,
-        saddr: bytes(saddr),
-        daddr: bytes(daddr),
+        saddr: UNSPECIFIED,
+        daddr: UNSPECIFIED,
     };
+    // SAFETY: fields of our own record, aligned to eight.
+    unsafe {
+        (&raw mut found.saddr).cast::<InMemory>().write(saddr);
+        (&raw mut found.daddr).cast::<InMemory>().write(daddr);
+    }
     if state == TIME_WAIT {
         found.substate = read(sk, offset!(TIMEWAIT: TimewaitLayout, substate));
         let stamp = offset!(TIMEWAIT: TimewaitLayout, entry_stamp);

@@ -25,7 +25,7 @@ use super::common::Common;
 use crate::{
     emit, filter,
     globals::{HOOK_ALLOC, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
-    kernel::{Words, load, read},
+    kernel::{InMemory, load, read},
     maps::BIRTHS,
 };
 
@@ -267,8 +267,8 @@ pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
                 read(tw, stamp_offset)
             };
             (*record).reserved = 0;
-            (&raw mut (*record).saddr).cast::<Words>().write(saddr);
-            (&raw mut (*record).daddr).cast::<Words>().write(daddr);
+            (&raw mut (*record).saddr).cast::<InMemory>().write(saddr);
+            (&raw mut (*record).daddr).cast::<InMemory>().write(daddr);
             let stack = &raw mut (*record).stack;
             (*stack) = [0; STACK_FRAMES];
             let size = size_of::<[u64; STACK_FRAMES]>() as u32;

@@ -17,7 +17,7 @@ use crate::{
     emit,
     filter::{self, Fate},
     globals::offset,
-    kernel::read,
+    kernel::{numbers, read},
     owner,
 };
 
@@ -141,8 +141,8 @@ impl Event {
     #[inline(always)]
     fn subject(&self) -> Subject {
         Subject {
-            laddr: self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6)),
-            raddr: self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6)),
+            laddr: numbers(self.field(offset!(TRACEPOINT: TracepointLayout, saddr_v6))),
+            raddr: numbers(self.field(offset!(TRACEPOINT: TracepointLayout, daddr_v6))),
             netns: 0,
             lport: self.field(offset!(TRACEPOINT: TracepointLayout, sport)),
             rport: self.dport(),

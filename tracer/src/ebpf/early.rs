@@ -1,6 +1,7 @@
 //! Records from before the kernel programs had the filter: held against it here, by the same rules.
 
 use tracer_common::{
+    address::words,
     filter::{Subject, Verdict},
     record::{Record, StateChange},
     state::is_listener,
@@ -23,8 +24,8 @@ pub(super) fn is_wanted(bytes: &[u8], filter: &Filter) -> bool {
 
 fn of_change(change: &StateChange) -> Subject {
     Subject {
-        laddr: change.saddr,
-        raddr: change.daddr,
+        laddr: words(&change.saddr),
+        raddr: words(&change.daddr),
         netns: change.netns,
         lport: change.sport,
         rport: change.dport,
@@ -36,8 +37,8 @@ fn of_change(change: &StateChange) -> Subject {
 
 fn of_end(end: &TimewaitEnd) -> Subject {
     Subject {
-        laddr: end.saddr,
-        raddr: end.daddr,
+        laddr: words(&end.saddr),
+        raddr: words(&end.daddr),
         netns: end.netns,
         lport: end.sport,
         rport: end.dport,

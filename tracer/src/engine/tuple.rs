@@ -105,8 +105,8 @@ impl FourTuple {
     #[inline]
     pub const fn subject(&self, netns: u32, is_listener: bool) -> Subject {
         Subject {
-            laddr: self.local.address,
-            raddr: self.remote.address,
+            laddr: address::words(&self.local.address),
+            raddr: address::words(&self.remote.address),
             netns,
             lport: self.local.port,
             rport: self.remote.port,
