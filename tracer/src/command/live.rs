@@ -9,7 +9,7 @@ use tracer_common::filter::NETNS;
 use super::require;
 use crate::{
     cli::RunArgs,
-    ebpf::{Kernel, Probes, StateSource, TimewaitSource},
+    ebpf::{Kernel, Probes, StateSource, TimewaitSource, drop_privileges},
     engine::{Engine, Limits},
     error::Failure,
     filter::{Filter, Gate},
@@ -57,6 +57,11 @@ impl Live {
     pub(super) async fn run(mut self, sink: Box<dyn Sink>, stop_after: u64) -> Result<ExitCode> {
         let mut shutdown = Shutdown::new(self.args.duration)?;
         shutdown.run(&self.args.command, self.args.output.is_none())?;
+        if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
+            log::debug!("privileges are kept: every look at TIME_WAIT takes them");
+        } else {
+            drop_privileges()?;
+        }
         let pipeline = Pipeline {
             source: &mut self.source,
             engine: Engine::new(Limits::default()),

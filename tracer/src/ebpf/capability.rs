@@ -1,6 +1,7 @@
 //! What this process may do.
 
 use anyhow::{Context as _, Result};
+use caps::{CapSet, Capability, CapsHashSet};
 
 /// Linux capabilities that matter here, capability.h.
 const KNOWN: [(u32, &str); 8] = [
@@ -56,4 +57,21 @@ impl Capabilities {
             .map(|(_, name)| name)
             .collect()
     }
+}
+
+/// Gives up all privileges but what reading the kernel side's counters takes. To be called when
+/// everything is attached and opened; what the process starts afterwards has none either.
+///
+/// Kernels before 5.19 want `CAP_BPF` for every lookup in a map, whoever opened it
+/// (`unprivileged_bpf_disabled`, kernel/bpf/syscall.c).
+pub fn drop_privileges() -> Result<()> {
+    let held = caps::read(None, CapSet::Permitted).context("reading our capabilities")?;
+    let kept: CapsHashSet = held
+        .into_iter()
+        .filter(|cap| *cap == Capability::CAP_BPF)
+        .collect();
+    caps::clear(None, CapSet::Inheritable).context("giving up inheritable capabilities")?;
+    caps::set(None, CapSet::Effective, &kept).context("giving up effective capabilities")?;
+    caps::set(None, CapSet::Permitted, &kept).context("giving up permitted capabilities")?;
+    Ok(())
 }

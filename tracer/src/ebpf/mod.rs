@@ -15,7 +15,7 @@ mod timewait;
 mod tracefs;
 
 pub use btf::{Btf, BtfError};
-pub use capability::Capabilities;
+pub use capability::{Capabilities, drop_privileges};
 pub use cost::{EmptyProgram, ProgramCost, RunStats, programs};
 pub use kernel::{Kernel, Lockdown};
 pub use probes::{Attempt, Options, Probes, StateSource};

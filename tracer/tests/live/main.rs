@@ -38,6 +38,7 @@ mod test_lives;
 mod test_not_root;
 mod test_older;
 mod test_owners;
+mod test_privileges;
 mod test_sampling;
 mod test_storm;
 mod test_two_tools;
