@@ -82,7 +82,7 @@ pub enum EndReason {
     Timeout,
     /// `connect`: no local port was free.
     NoPort,
-    /// `connect`: given up by this host.
+    /// Given up by this host before it was established.
     Abandoned,
     /// Closed with data unread: a RST was sent (RFC 2525 2.17).
     UnreadData,
@@ -165,7 +165,7 @@ pub fn closed_first(
             ClosedFirst::Local
         }
         (_, S::CloseWait) | (S::CloseWait | S::LastAck, _) => ClosedFirst::Remote,
-        (S::Established | S::SynRecv, S::Close) => match evidence.map(|e| e.err) {
+        (S::Established, S::Close) => match evidence.map(|e| e.err) {
             Some(0 | errno::ECONNABORTED) => ClosedFirst::LocalReset,
             Some(errno::ECONNRESET | errno::EPIPE | errno::ECONNREFUSED) => {
                 ClosedFirst::RemoteReset
@@ -210,6 +210,9 @@ pub fn end_reason(from: TcpState, port: bool, evidence: Option<&Evidence>) -> Op
             S::LastAck => EndReason::Closed,
             S::SynSent if !port => EndReason::NoPort,
             S::SynSent if evidence.shut_both => EndReason::Abandoned,
+            // A second child of one handshake: the first had won the race
+            // (inet_csk_prepare_forced_close).
+            S::SynRecv if evidence.dead => EndReason::Abandoned,
             S::Established | S::CloseWait | S::SynRecv => local_reset(from, evidence),
             _ => EndReason::Unknown,
         },

@@ -487,10 +487,13 @@ const fn is_opening(change: &StateChange) -> bool {
     )
 }
 
-/// Whether a full socket that leaves this state for good was a connection: no listener, and no
-/// `connect` that failed.
+/// Whether a full socket that leaves this state for good was a connection: no listener, and nothing
+/// that was never established.
 pub(super) const fn counts_as_closed(from: TcpState) -> bool {
-    !matches!(from, TcpState::Listen | TcpState::SynSent)
+    !matches!(
+        from,
+        TcpState::Listen | TcpState::SynSent | TcpState::SynRecv
+    )
 }
 
 /// One step of a connection's life.

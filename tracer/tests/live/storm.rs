@@ -21,6 +21,8 @@ pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
         // By default a loopback connect takes a port that has waited for a second: on a slow machine,
         // one of our own.
         std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "0").unwrap();
+        // As many as there will be: a machine with little memory starts with little room.
+        std::fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "1000000").unwrap();
         let mut ledger = Ledger::default();
         thread::scope(|scope| {
             let threads = [0, 1].map(|i| scope.spawn(move || one_thread(netns, lane, i, count)));
