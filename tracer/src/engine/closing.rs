@@ -210,10 +210,9 @@ pub fn end_reason(from: TcpState, port: bool, evidence: Option<&Evidence>) -> Op
             S::LastAck => EndReason::Closed,
             S::SynSent if !port => EndReason::NoPort,
             S::SynSent if evidence.shut_both => EndReason::Abandoned,
-            // A second child of one handshake: the first had won the race
-            // (inet_csk_prepare_forced_close).
-            S::SynRecv if evidence.dead => EndReason::Abandoned,
-            S::Established | S::CloseWait | S::SynRecv => local_reset(from, evidence),
+            // Mostly a second child of one handshake: the first had won the race.
+            S::SynRecv => EndReason::Abandoned,
+            S::Established | S::CloseWait => local_reset(from, evidence),
             _ => EndReason::Unknown,
         },
         _ => EndReason::Unknown,

@@ -228,7 +228,7 @@ fn mark(end: &End, chain: &[&Row], found: &mut [bool]) {
         let Some(place) = place else {
             panic!("{row:#?} has no place in {end:#?} after {next} steps");
         };
-        assert!(!found[place], "twice: {row:#?}");
+        assert!(!found[place], "twice: {chain:#?}");
         assert!(
             within(&end.steps[place], row),
             "time of {row:#?} in {end:#?}"
