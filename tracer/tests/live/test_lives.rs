@@ -18,8 +18,9 @@ const EXACT_NS: u64 = 2_000_000;
 /// The same where the kernel only says it in jiffies.
 const JIFFIES_NS: u64 = 12_000_000;
 
-/// How late a softirq may be in an emulated guest.
-const LATE_NS: u64 = 100_000_000;
+/// How late a softirq may come: on a busy machine, and in an emulated guest.
+const LATE_NS: u64 = 10_000_000;
+const LATE_EMULATED_NS: u64 = 100_000_000;
 
 /// Whether this kernel has the rung; says why if not.
 fn has_rung(name: &str, rung: &str) -> bool {
@@ -146,7 +147,11 @@ fn left_in_time(row: &Row, span: Span) -> Result<(), String> {
     let slack = if row.exact { EXACT_NS } else { JIFFIES_NS };
     // A softirq may come later than the call that raised it returns: much later where every
     // instruction is emulated.
-    let late = if is_scaled_down() { LATE_NS } else { slack };
+    let late = if is_scaled_down() {
+        LATE_EMULATED_NS
+    } else {
+        LATE_NS
+    };
     let inside = row.mono_ns + slack >= span.before && row.mono_ns <= span.after + late;
     if inside {
         return Ok(());

@@ -20,7 +20,7 @@ use crate::{
 const LANE: Lane = Lane { test: 13, space: 0 };
 
 /// From one look to the next, and the look.
-const LOOK_NS: u64 = 2_000_000_000;
+const LOOK_NS: u64 = 3_000_000_000;
 
 struct Done {
     /// The end that waited, until it was recycled.
