@@ -200,11 +200,16 @@ impl EventSource for LiveSource {
     fn take_stock(&mut self, events: &mut Vec<Event>) -> Result<()> {
         events.push(clock::anchor());
         if let Some(mut sampler) = self.sampler.take() {
-            // A socket's close is in the ring before its minisock is seen.
-            while !self.drain(events) {}
-            let looked = sampler.look(&mut self.probes, events);
+            let first = events.len();
+            let mut seen = Vec::new();
+            let looked = sampler.look(&mut self.probes, &mut seen);
             self.sampler = Some(sampler);
             looked?;
+            // A socket's close comes before its minisock is seen, and may have been made during the
+            // look.
+            while !self.drain(events) {}
+            events.append(&mut seen);
+            events[first..].sort_by_key(|event| event.at);
         }
         let lost = self.account()?.lost;
         let news = lost.since(&self.told);
