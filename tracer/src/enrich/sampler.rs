@@ -32,8 +32,9 @@ impl Sampler {
 
     /// Looks: what is there, and what is not any more.
     pub fn look(&mut self, probes: &mut Probes, events: &mut Vec<Event>) -> Result<()> {
-        let at = clock::monotonic();
         let (sockets, _) = snapshot::sockets(probes)?;
+        // What was not there went before this moment.
+        let at = clock::monotonic();
         let nobody = Holders::default();
         let mut there = HashMap::new();
         for socket in sockets.iter().filter(|s| s.state == TIME_WAIT) {
