@@ -119,7 +119,8 @@ fn timer_set(at: Mono, remaining: i32, hz: u32) -> Option<Mono> {
     at.0.checked_sub(u64::try_from(gone_ns).ok()?).map(Mono)
 }
 
-fn tuple(local: (Address, u16), remote: (Address, u16), family: u16) -> FourTuple {
+/// Both ends of a record.
+pub(crate) fn tuple(local: (Address, u16), remote: (Address, u16), family: u16) -> FourTuple {
     let end = |(address, port)| Endpoint { address, port };
     FourTuple {
         local: end(local),

@@ -53,8 +53,12 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     /// The states, which then filter no more.
-    pub(crate) fn take_states(&mut self) -> Vec<StateSet> {
-        std::mem::take(&mut self.state)
+    pub(crate) fn take_states(&mut self) -> StateSet {
+        let mut states = StateSet::default();
+        for set in self.state.drain(..) {
+            states.extend(set);
+        }
+        states
     }
 
     /// Whether nothing is asked of a connection's owner.
@@ -66,7 +70,7 @@ impl FilterArgs {
 impl TryFrom<FilterArgs> for Filter {
     type Error = Failure;
 
-    fn try_from(args: FilterArgs) -> Result<Self, Failure> {
+    fn try_from(mut args: FilterArgs) -> Result<Self, Failure> {
         let mut kernel = Box::<FilterConfig>::default();
         for port in &args.lport {
             kernel.criteria |= LPORT;
@@ -90,17 +94,13 @@ impl TryFrom<FilterArgs> for Filter {
                 kernel.criteria |= bit;
             }
         }
-        let mut states = StateSet::default();
-        for set in &args.state {
-            states.extend(*set);
-        }
         Ok(Self {
+            states: args.take_states(),
             kernel,
             pids: args.pid,
             comms: args.comm.into_iter().map(String::into_bytes).collect(),
             cgroups: args.cgroup.iter().map(|c| c.id).collect(),
             cgroups_below: args.cgroup.into_iter().filter_map(|c| c.path).collect(),
-            states,
         })
     }
 }

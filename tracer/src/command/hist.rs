@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::live::Live;
 use crate::{
     cli::{HistArgs, HistKeyArg},
-    engine::StateSet,
     sink::{HistKey, HistOptions, HistSink},
 };
 
@@ -18,14 +17,8 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
     if let (Some(interval), Some(count)) = (args.interval, args.count) {
         args.run.duration = interval.checked_mul(count);
     }
-    let wanted = states
-        .into_iter()
-        .fold(StateSet::default(), |mut all, set| {
-            all.extend(set);
-            all
-        });
     let sink = HistSink::new(HistOptions {
-        states: wanted,
+        states,
         interval: args.interval,
         cumulative: args.cumulative,
         milliseconds: args.milliseconds,

@@ -1,7 +1,10 @@
 //! The object and what it is given before it is loaded: read-only globals, sizes of maps.
 
-use anyhow::{Context as _, Result, anyhow};
-use aya::{Ebpf, EbpfLoader, programs::ProgramError};
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{Program, ProgramError, ProgramFd},
+};
 use log::LevelFilter;
 use tracer_common::layout::{
     SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
@@ -35,7 +38,7 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
     };
     let timewait = globals.timewait.words();
     let snapshot = globals.snapshot.words();
-    let ebpf = EbpfLoader::new()
+    EbpfLoader::new()
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
         .override_global("TRACEPOINT", &tracepoint[..], true)
@@ -50,8 +53,7 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         .override_global("AYA_LOG_LEVEL", &level, true)
         .map_max_entries("EVENTS", options.ring_size)
         .load(object::bytes())
-        .context("creating the maps")?;
-    Ok(ebpf)
+        .context("creating the maps")
 }
 
 /// A map, to keep.
@@ -63,12 +65,50 @@ pub(super) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
 /// A program of the object, as what it is.
 pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?;
-    Ok(program.try_into()?)
+    Ok(any_program(ebpf, name)?.try_into()?)
+}
+
+/// Hands a program to the verifier. `target`: the function, tracepoint or kind of object that it is
+/// for; what its type does not need is ignored.
+pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, target: &str) -> Result<()> {
+    match any_program(ebpf, name)? {
+        Program::FEntry(program) => program.load(target, btf),
+        Program::FExit(program) => program.load(target, btf),
+        Program::BtfTracePoint(program) => program.load(target, btf),
+        Program::Iter(program) => program.load(target, btf),
+        Program::KProbe(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => bail!("{name} is of a type that nobody attaches"),
+    }
+    .map_err(loading(name))
+}
+
+/// Attaches a program that was verified to `target`.
+pub(super) fn hook(ebpf: &mut Ebpf, name: &'static str, target: &str) -> Result<Box<dyn Send>> {
+    fn kept<L: Send + 'static>(link: L) -> Box<dyn Send> {
+        Box::new(link)
+    }
+    match any_program(ebpf, name)? {
+        Program::FEntry(p) => p.attach().and_then(|id| p.take_link(id)).map(kept),
+        Program::FExit(p) => p.attach().and_then(|id| p.take_link(id)).map(kept),
+        Program::BtfTracePoint(p) => p.attach().and_then(|id| p.take_link(id)).map(kept),
+        Program::KProbe(p) => p.attach(target, 0).and_then(|id| p.take_link(id)).map(kept),
+        Program::RawTracePoint(p) => p.attach(target).and_then(|id| p.take_link(id)).map(kept),
+        _ => bail!("{name} is of a type that nobody attaches"),
+    }
+    .with_context(|| format!("attaching {name}"))
+}
+
+/// The descriptor of a program that was verified.
+pub(super) fn descriptor(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
+    Ok(any_program(ebpf, name)?.fd()?.try_clone()?)
+}
+
+fn any_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))
 }
 
 /// What the verifier says takes pages: its last words are enough, and `-v` shows all.

@@ -13,6 +13,7 @@ mod probes;
 mod selftest;
 mod timewait;
 mod tracefs;
+mod types;
 
 pub use btf::{Btf, BtfError};
 pub use capability::{Capabilities, drop_privileges};

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Btf as AyaBtf, Ebpf, Endianness,
+    Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
+    programs::{Iter, ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
     util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
@@ -17,10 +17,11 @@ use super::{
     early,
     kernel::Kernel,
     layout,
-    load::{Globals, load, loading, program, take_map},
+    load::{Globals, descriptor, hook, load, loading, program, take_map, verify},
     selftest,
     timewait::{self, AcceptSource, TimewaitSource},
     tracefs,
+    types::Types,
 };
 use crate::{
     decode::Decoder, engine::LostCount, error::Failure, filter::Filter, source::Account,
@@ -82,16 +83,15 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    /// Keeps a link; detached when dropped.
-    pub(super) fn add(
-        &mut self,
-        link: impl Send + 'static,
-        watched: Option<&ProgramFd>,
-    ) -> Result<()> {
-        self.links.push(Box::new(link));
-        if let Some(program) = watched {
-            self.watched.push(program.try_clone()?);
-        }
+    /// Attaches a program, until this is dropped.
+    pub(super) fn hook(&mut self, ebpf: &mut Ebpf, name: &'static str, target: &str) -> Result<()> {
+        self.links.push(hook(ebpf, name, target)?);
+        Ok(())
+    }
+
+    /// Counts what a program is skipped for as a loss.
+    pub(super) fn watch(&mut self, ebpf: &mut Ebpf, name: &str) -> Result<()> {
+        self.watched.push(descriptor(ebpf, name)?);
         Ok(())
     }
 }
@@ -146,18 +146,26 @@ impl Probes {
         let wants = |source| options.forced.is_none_or(|forced| forced == source);
         let mut refused = Vec::new();
         if wants(StateSource::TpBtf) {
-            let symbols = Symbols::new(&kernel_symbols().unwrap_or_default());
+            let types = Types::resolve(kernel);
+            let symbols = symbols(options);
             for has_cookie in [true, false] {
                 let rung = if has_cookie {
                     "tp_btf:inet_sock_set_state with cookie"
                 } else {
                     "tp_btf:inet_sock_set_state"
                 };
+                let types = match &types {
+                    Ok(types) => types,
+                    Err(error) => {
+                        attempts.push(Attempt::failed(rung, error));
+                        continue;
+                    }
+                };
                 refused.clear();
                 let best_first = options.timewait.iter().copied().map(Some);
                 let none = (!options.timewait_forced).then_some(None);
                 for timewait in best_first.chain(none) {
-                    let tried = Self::attach_btf(kernel, options, has_cookie, timewait, &symbols);
+                    let tried = Self::attach_btf(types, options, has_cookie, timewait, &symbols);
                     match (tried, timewait) {
                         (Ok(probes), _) => {
                             attempts.append(&mut refused);
@@ -202,26 +210,18 @@ impl Probes {
     }
 
     fn attach_btf(
-        kernel: &Kernel,
+        types: &Types,
         options: &Options,
         has_cookie: bool,
         timewait: Option<TimewaitSource>,
         symbols: &Symbols,
     ) -> Result<Self> {
-        let bytes = kernel.btf.as_ref().map_err(|why| anyhow!("{why}"))?;
-        let btf = Btf::parse(bytes).context("the kernel's BTF")?;
         let mut globals = Globals {
-            sock: layout::resolve_sock(&btf).context("the kernel's BTF")?,
-            task: layout::resolve_task(&btf).context("the kernel's BTF")?,
             has_cookie,
-            ..Globals::default()
+            ..types.globals
         };
-        let snapshot = layout::resolve_snapshot(&btf);
-        globals.snapshot = snapshot.clone().unwrap_or_default();
-        // Minisocks are found in a snapshot, too.
-        globals.timewait = layout::resolve_timewait(&btf).unwrap_or_default();
         if let Some(source) = timewait {
-            layout::resolve_timewait(&btf).map_err(unavailable)?;
+            types.timewait.clone().map_err(unavailable)?;
             globals.timewait_hook = source.hook();
             globals.timewait_handler = symbols.handler().unwrap_or(0);
             if source == TimewaitSource::Timer && globals.timewait_handler == 0 {
@@ -232,34 +232,28 @@ impl Probes {
             }
         }
         let mut ebpf = load(options, &globals)?;
-        let arguments = btf.arguments("inet_csk_accept");
-        let btf = AyaBtf::parse(bytes, Endianness::default()).context("the kernel's BTF")?;
+        let btf = &types.btf;
         // What tells of minisocks is attached before what relies on it.
         let mut others = Attached::default();
         if let Some(source) = timewait {
-            timewait::attach(&mut ebpf, &btf, source, &mut others).map_err(unavailable)?;
+            timewait::attach(&mut ebpf, btf, source, &mut others).map_err(unavailable)?;
         }
         // Loaded before any is attached, and attached in this order: each looks for the notes of
         // those before.
         let names = ["set_state", "set_state_twin", "set_state_last"];
         for name in names {
-            let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
-            program.load(TRACEPOINT, &btf).map_err(loading(name))?;
+            verify(&mut ebpf, btf, name, TRACEPOINT)?;
         }
-        let (accept, refused) = timewait::attach_accept(&mut ebpf, &btf, arguments, &mut others);
+        let (accept, refused) =
+            timewait::attach_accept(&mut ebpf, btf, types.accept_arguments, &mut others);
         let mut links = Attached::default();
         for name in names {
-            let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
-            let id = program
-                .attach()
-                .with_context(|| format!("attaching {name}"))?;
-            links.add(program.take_link(id)?, None)?;
+            links.hook(&mut ebpf, name, TRACEPOINT)?;
         }
-        let first: &mut BtfTracePoint = program(&mut ebpf, names[0])?;
-        let first = first.fd()?.try_clone()?;
-        let snapshot = match snapshot {
-            Ok(_) => timewait::load_iterators(&mut ebpf, &btf),
-            Err(error) => Err(error.into()),
+        let first = descriptor(&mut ebpf, names[0])?;
+        let snapshot = match &types.snapshot {
+            Ok(()) => timewait::load_iterators(&mut ebpf, btf),
+            Err(error) => Err(error.clone().into()),
         };
         let mut probes = Self::attached(
             ebpf,
@@ -360,21 +354,19 @@ impl Probes {
             ..Globals::default()
         };
         let mut ebpf = load(options, &globals)?;
-        let witness: &mut RawTracePoint = program(&mut ebpf, "set_state_witness")?;
-        witness.load().map_err(loading("set_state_witness"))?;
+        let witness = "set_state_witness";
+        let program_of_it: &mut RawTracePoint = program(&mut ebpf, witness)?;
+        program_of_it.load().map_err(loading(witness))?;
         let classic: &mut TracePoint = program(&mut ebpf, "set_state_classic")?;
         classic.load().map_err(loading("set_state_classic"))?;
         let id = classic
             .attach("sock", TRACEPOINT)
             .context("attaching set_state_classic")?;
         let mut links = Attached::default();
-        links.add(classic.take_link(id)?, None)?;
-        let first = classic.fd()?.try_clone()?;
-        let witness: &mut RawTracePoint = program(&mut ebpf, "set_state_witness")?;
-        let id = witness
-            .attach(TRACEPOINT)
-            .context("attaching set_state_witness")?;
-        links.add(witness.take_link(id)?, Some(witness.fd()?))?;
+        links.links.push(Box::new(classic.take_link(id)?));
+        let first = descriptor(&mut ebpf, "set_state_classic")?;
+        links.hook(&mut ebpf, witness, TRACEPOINT)?;
+        links.watch(&mut ebpf, witness)?;
         let mut probes = Self::attached(
             ebpf,
             (links, Attached::default()),
@@ -550,6 +542,16 @@ impl Probes {
                 decode: 0,
             },
         })
+    }
+}
+
+/// The kernel's symbols, if any rung is to be read by them.
+fn symbols(options: &Options) -> Symbols {
+    let by_stack = |source: &TimewaitSource| *source != TimewaitSource::Sampling;
+    if options.timewait.iter().any(by_stack) {
+        Symbols::new(&kernel_symbols().unwrap_or_default())
+    } else {
+        Symbols::default()
     }
 }
 

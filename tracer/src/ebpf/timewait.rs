@@ -1,15 +1,9 @@
 //! The ladder for timewait minisocks: which hooks tell of them.
 
-use anyhow::{Context as _, Result};
-use aya::{
-    Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramFd, RawTracePoint},
-};
+use anyhow::Result;
+use aya::{Btf, Ebpf};
 
-use super::{
-    load::{loading, program},
-    probes::Attached,
-};
+use super::{load::verify, probes::Attached};
 
 /// Where the lives of minisocks are told from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,25 +54,31 @@ pub(super) fn attach(
     source: TimewaitSource,
     attached: &mut Attached,
 ) -> Result<()> {
-    match source {
-        TimewaitSource::Fentry => {
-            fexit(ebpf, btf, "tw_alloc", ALLOC, attached)?;
-            fentry(ebpf, btf, "tw_kill", KILL, attached)?;
-            fentry(ebpf, btf, "tw_schedule", SCHEDULE, attached)
-        }
-        TimewaitSource::Kprobe => {
+    let hooks: &[(&'static str, &str)] = match source {
+        TimewaitSource::Fentry => &[
+            ("tw_alloc", ALLOC),
+            ("tw_kill", KILL),
+            ("tw_schedule", SCHEDULE),
+        ],
+        TimewaitSource::Kprobe => &[
             // The return first: a call without its return would leave its note behind.
-            kprobe(ebpf, "tw_alloc_return", ALLOC, attached)?;
-            kprobe(ebpf, "tw_alloc_call", ALLOC, attached)?;
-            kprobe(ebpf, "tw_kill_call", KILL, attached)?;
-            kprobe(ebpf, "tw_schedule_call", SCHEDULE, attached)
-        }
-        TimewaitSource::Timer => {
-            tracepoint(ebpf, btf, "tw_timer_start", "timer_start", attached)?;
-            tracepoint(ebpf, btf, "tw_timer_cancel", "timer_cancel", attached)
-        }
-        TimewaitSource::Sampling => Ok(()),
+            ("tw_alloc_return", ALLOC),
+            ("tw_alloc_call", ALLOC),
+            ("tw_kill_call", KILL),
+            ("tw_schedule_call", SCHEDULE),
+        ],
+        TimewaitSource::Timer => &[
+            ("tw_timer_start", "timer_start"),
+            ("tw_timer_cancel", "timer_cancel"),
+        ],
+        TimewaitSource::Sampling => &[],
+    };
+    for (name, target) in hooks {
+        verify(ebpf, btf, name, target)?;
+        attached.hook(ebpf, name, target)?;
+        attached.watch(ebpf, name)?;
     }
+    Ok(())
 }
 
 /// How the process is found out that holds an accepted socket.
@@ -110,113 +110,45 @@ pub(super) fn attach_accept(
     arguments: Option<usize>,
     attached: &mut Attached,
 ) -> (Option<AcceptSource>, Vec<(&'static str, anyhow::Error)>) {
-    let mut failed = Vec::new();
     let by_arity = match arguments {
         Some(2) => Some("accept_of_two"),
         Some(4) => Some("accept_of_four"),
         _ => None,
     };
-    if let Some(name) = by_arity {
-        match fexit(ebpf, btf, name, ACCEPT, attached) {
-            Ok(()) => return (Some(AcceptSource::Fexit), failed),
-            Err(error) => failed.push(("fexit:inet_csk_accept", error)),
+    let fexit = by_arity.map(|name| (AcceptSource::Fexit, "fexit:inet_csk_accept", name, ACCEPT));
+    let others = [
+        (
+            AcceptSource::Kretprobe,
+            "kretprobe:inet_csk_accept",
+            "accept_return",
+            ACCEPT,
+        ),
+        (
+            AcceptSource::Read,
+            "raw_tp:tcp_rcv_space_adjust",
+            "read_from",
+            "tcp_rcv_space_adjust",
+        ),
+    ];
+    let mut failed = Vec::new();
+    for (source, rung, name, target) in fexit.into_iter().chain(others) {
+        let tried = verify(ebpf, btf, name, target)
+            .and_then(|()| attached.hook(ebpf, name, target))
+            // What the reads miss is told with the next one: no loss.
+            .and_then(|()| match source {
+                AcceptSource::Read => Ok(()),
+                AcceptSource::Fexit | AcceptSource::Kretprobe => attached.watch(ebpf, name),
+            });
+        match tried {
+            Ok(()) => return (Some(source), failed),
+            Err(error) => failed.push((rung, error)),
         }
     }
-    match kprobe(ebpf, "accept_return", ACCEPT, attached) {
-        Ok(()) => return (Some(AcceptSource::Kretprobe), failed),
-        Err(error) => failed.push(("kretprobe:inet_csk_accept", error)),
-    }
-    match raw_tracepoint(ebpf, "read_from", "tcp_rcv_space_adjust", attached) {
-        Ok(()) => (Some(AcceptSource::Read), failed),
-        Err(error) => {
-            failed.push(("raw_tp:tcp_rcv_space_adjust", error));
-            (None, failed)
-        }
-    }
+    (None, failed)
 }
 
 /// Loads what a snapshot is taken with.
 pub(super) fn load_iterators(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
-    for (name, over) in [("snapshot_tcp", "tcp"), ("snapshot_file", "task_file")] {
-        let program: &mut Iter = program(ebpf, name)?;
-        program.load(over, btf).map_err(loading(name))?;
-    }
-    Ok(())
-}
-
-fn fentry(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    name: &'static str,
-    function: &str,
-    attached: &mut Attached,
-) -> Result<()> {
-    let program: &mut FEntry = program(ebpf, name)?;
-    program.load(function, btf).map_err(loading(name))?;
-    let link = program.attach().with_context(|| attaching(name))?;
-    let link = program.take_link(link)?;
-    attached.add(link, Some(program.fd()?))
-}
-
-fn fexit(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    name: &'static str,
-    function: &str,
-    attached: &mut Attached,
-) -> Result<()> {
-    let program: &mut FExit = program(ebpf, name)?;
-    program.load(function, btf).map_err(loading(name))?;
-    let link = program.attach().with_context(|| attaching(name))?;
-    let link = program.take_link(link)?;
-    attached.add(link, Some(program.fd()?))
-}
-
-fn kprobe(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    function: &str,
-    attached: &mut Attached,
-) -> Result<()> {
-    let program: &mut KProbe = program(ebpf, name)?;
-    program.load().map_err(loading(name))?;
-    let link = program
-        .attach(function, 0)
-        .with_context(|| attaching(name))?;
-    let link = program.take_link(link)?;
-    attached.add(link, Some(program.fd()?))
-}
-
-fn tracepoint(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    name: &'static str,
-    tracepoint: &str,
-    attached: &mut Attached,
-) -> Result<()> {
-    let program: &mut BtfTracePoint = program(ebpf, name)?;
-    program.load(tracepoint, btf).map_err(loading(name))?;
-    let link = program.attach().with_context(|| attaching(name))?;
-    let link = program.take_link(link)?;
-    attached.add(link, Some(program.fd()?))
-}
-
-fn raw_tracepoint(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    tracepoint: &str,
-    attached: &mut Attached,
-) -> Result<()> {
-    let program: &mut RawTracePoint = program(ebpf, name)?;
-    program.load().map_err(loading(name))?;
-    let link = program
-        .attach(tracepoint)
-        .with_context(|| attaching(name))?;
-    let link = program.take_link(link)?;
-    // What it misses is told with the next read: no loss.
-    attached.add(link, None::<&ProgramFd>)
-}
-
-fn attaching(name: &str) -> String {
-    format!("attaching {name}")
+    verify(ebpf, btf, "snapshot_tcp", "tcp")?;
+    verify(ebpf, btf, "snapshot_file", "task_file")
 }

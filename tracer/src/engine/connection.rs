@@ -79,5 +79,21 @@ pub struct Connection {
     pub opening_held: bool,
 }
 
+impl Connection {
+    /// Whether a cookie is another connection's. An unknown one is nobody's.
+    #[inline]
+    pub const fn is_another(&self, cookie: u64) -> bool {
+        cookie != 0 && self.cookie != 0 && cookie != self.cookie
+    }
+
+    /// Takes an owner that is known more surely than the one it had.
+    #[inline]
+    pub fn own(&mut self, owner: Owner) {
+        if owner.source > self.owner.source {
+            self.owner = owner;
+        }
+    }
+}
+
 // One million of these, plus the index, are to stay well under 200 MiB.
 const _: () = assert!(size_of::<Connection>() <= 104);

@@ -18,10 +18,9 @@ impl Engine {
         let owner = self.processes.owner(held.pid, held.source);
         let slot = self.table.find(held.sock);
         if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
-            && (held.cookie == 0 || connection.cookie == 0 || held.cookie == connection.cookie)
-            && owner.source > connection.owner.source
+            && !connection.is_another(held.cookie)
         {
-            connection.owner = owner;
+            connection.own(owner);
         }
     }
 
@@ -39,8 +38,8 @@ impl Engine {
         }
         let known = self.table.find(found.sock);
         if let Some(connection) = known.and_then(|slot| self.table.get_mut(slot)) {
-            if owner.source > connection.owner.source && connection.owner == Owner::UNKNOWN {
-                connection.owner = owner;
+            if connection.owner == Owner::UNKNOWN {
+                connection.own(owner);
             }
             return;
         }

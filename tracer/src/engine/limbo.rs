@@ -50,8 +50,7 @@ impl Limbo {
     /// Its minisock was found.
     pub fn found(&mut self, tuple: FourTuple, netns: u32, cookie: u64) -> Option<Held> {
         let key = (tuple, netns);
-        let known = self.held.get(&key)?.connection.cookie;
-        if cookie != 0 && known != 0 && cookie != known {
+        if self.held.get(&key)?.connection.is_another(cookie) {
             return None;
         }
         self.held.remove(&key)

@@ -140,15 +140,6 @@ impl Engine {
         known.map(move |c| (c.state, now.since(c.since)))
     }
 
-    /// How many connections are open, by state.
-    pub fn open_by_state(&self) -> [u64; TcpState::COUNT] {
-        let mut open = [0; TcpState::COUNT];
-        for connection in self.table.iter() {
-            open[connection.state.index()] += 1;
-        }
-        open
-    }
-
     fn state_change(&mut self, at: Mono, change: &StateChange, updates: &mut Vec<Update>) {
         self.ledger.delivered += 1;
         if change.unwanted {
@@ -265,8 +256,7 @@ impl Engine {
         let Some(connection) = self.table.get(slot) else {
             return true;
         };
-        let another_cookie =
-            change.cookie != 0 && connection.cookie != 0 && connection.cookie != change.cookie;
+        let another_cookie = connection.is_another(change.cookie);
         let another_tuple = connection.tuple.contradicts(&change.tuple);
         let doubtful = may_be_another(connection, at, change);
         let replaced = is_opening(change) || another_cookie || another_tuple || doubtful;
@@ -293,9 +283,7 @@ impl Engine {
         let Some(connection) = self.table.get_mut(slot) else {
             return;
         };
-        if owner.source > connection.owner.source {
-            connection.owner = owner;
-        }
+        connection.own(owner);
         if connection.state != change.from {
             self.ledger.irregular += 1;
             updates.push(Update::Irregular(irregularity(connection, at, change)));
@@ -323,9 +311,7 @@ impl Engine {
             updates.push(Update::Irregular(irregularity(connection, at, change)));
             connection.entry = Entry::Unseen;
         }
-        if owner.source > connection.owner.source {
-            connection.owner = owner;
-        }
+        connection.own(owner);
         let mut first = closed_first(change.from, to, change.evidence.as_ref());
         if to == TcpState::Close && counts_as_closed(change.from) {
             first = first.or(Some(ClosedFirst::Unknown));

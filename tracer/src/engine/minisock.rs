@@ -85,8 +85,7 @@ impl Engine {
     fn minisock(&self, tw: super::SockId, cookie: u64) -> Option<Slot> {
         let slot = self.table.find(tw)?;
         let connection = self.table.get(slot)?;
-        let other = cookie != 0 && connection.cookie != 0 && cookie != connection.cookie;
-        (connection.in_minisock && !other).then_some(slot)
+        (connection.in_minisock && !connection.is_another(cookie)).then_some(slot)
     }
 
     fn belongs(&self, slot: Slot, end: &TimewaitEnd) -> bool {
@@ -200,7 +199,7 @@ impl Engine {
 }
 
 /// FIN_WAIT2 becomes TIME_WAIT.
-const FIN_CAME: Step = Step {
+pub(super) const FIN_CAME: Step = Step {
     from: TcpState::FinWait2,
     to: TcpState::TimeWait,
     closed_first: Some(ClosedFirst::Local),

@@ -6,6 +6,7 @@ use super::{
     event::{Found, StateChange},
     limbo::Held,
     machine::{Engine, Step, counts_as_closed},
+    minisock::FIN_CAME,
     state::TcpState,
     table::Slot,
     time::Mono,
@@ -95,7 +96,7 @@ impl Engine {
                 let exact = found.entered.is_some();
                 let at = found.entered.unwrap_or(at);
                 self.ledger.implied += 1;
-                self.step(at, slot, Step { exact, ..FIN_SEEN }, updates);
+                self.step(at, slot, Step { exact, ..FIN_CAME }, updates);
                 self.limit_entry(slot, entry_of(exact));
             }
             return true;
@@ -119,7 +120,7 @@ impl Engine {
                 from: held.from,
                 // Without it: between the change and the look, mostly at the change.
                 exact,
-                ..FIN_SEEN
+                ..FIN_CAME
             };
             self.step(stamp.unwrap_or(held.at), slot, step, updates);
             self.limit_entry(slot, entry_of(exact));
@@ -137,12 +138,3 @@ const fn entry_of(exact: bool) -> Entry {
         Entry::Approximate
     }
 }
-
-/// FIN_WAIT2 (or CLOSING) has become TIME_WAIT.
-const FIN_SEEN: Step = Step {
-    from: TcpState::FinWait2,
-    to: TcpState::TimeWait,
-    closed_first: Some(ClosedFirst::Local),
-    end_reason: None,
-    exact: false,
-};

@@ -44,9 +44,15 @@ impl CgroupPaths {
             return None;
         }
         let process = Process::new(i32::try_from(fact.pid).ok()?).ok()?;
-        let unified = process.cgroups().ok()?;
-        let unified = unified.into_iter().find(|g| g.hierarchy == 0)?;
+        let path = path_of(&process)?;
         self.told.insert(id);
-        Some(unified.pathname.into())
+        Some(path.into())
     }
+}
+
+/// The cgroup that a process is in, in the unified hierarchy, from its root.
+pub(super) fn path_of(process: &Process) -> Option<String> {
+    let groups = process.cgroups().ok()?;
+    let unified = groups.into_iter().find(|group| group.hierarchy == 0)?;
+    Some(unified.pathname)
 }

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use procfs::process::Process as Procfs;
 
+use super::cgroup::path_of;
 use crate::engine::{Process, ProcessName};
 
 /// Where the unified hierarchy of cgroups is, alone or beside the old ones.
@@ -26,9 +27,8 @@ pub(super) fn describe(pid: u32) -> Option<Process> {
 }
 
 fn cgroup(process: &Procfs) -> Option<u64> {
-    let groups = process.cgroups().ok()?;
-    let unified = groups.into_iter().find(|g| g.hierarchy == 0)?;
-    let path = unified.pathname.trim_start_matches('/');
+    let path = path_of(process)?;
+    let path = path.trim_start_matches('/');
     CGROUPS.iter().find_map(|root| {
         let metadata = fs::metadata(Path::new(root).join(path)).ok()?;
         let root = Path::new(root).join("cgroup.controllers");

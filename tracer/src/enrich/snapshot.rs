@@ -24,7 +24,7 @@ use super::{
 use crate::{
     decode,
     ebpf::Probes,
-    engine::{Endpoint, Event, EventBody, Found, FourTuple, Mono, ProcessFact, SockId, TcpState},
+    engine::{Event, EventBody, Found, Mono, ProcessFact, SockId, TcpState},
     filter::Filter,
 };
 
@@ -140,17 +140,11 @@ pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) ->
     if matches!(state, TcpState::Close | TcpState::Unknown) {
         return None;
     }
-    let tuple = FourTuple {
-        local: Endpoint {
-            address: socket.saddr,
-            port: socket.sport,
-        },
-        remote: Endpoint {
-            address: socket.daddr,
-            port: socket.dport,
-        },
-        family: socket.family,
-    };
+    let tuple = decode::tuple(
+        (socket.saddr, socket.sport),
+        (socket.daddr, socket.dport),
+        socket.family,
+    );
     let subject = tuple.subject(socket.netns, state == TcpState::Listen);
     if filter.kernel.verdict(&subject) == Verdict::Reject {
         return None;

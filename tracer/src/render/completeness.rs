@@ -49,7 +49,7 @@ impl Completeness {
         let mut lost = account.lost;
         // What a twin told twice it did not catch.
         let caught = account.counters.twin_caught.saturating_sub(ledger.repeats);
-        lost.recursion = lost.recursion.max(account.skipped.saturating_sub(caught));
+        lost.recursion = account.skipped.saturating_sub(caught);
         Self {
             seen: account.counters.seen,
             filtered: account.counters.filtered,

@@ -10,10 +10,7 @@ use super::{
     Sink, Start,
     row::{Row, WallClock},
 };
-use crate::{
-    engine::{Engine, Update},
-    render::completeness::Completeness,
-};
+use crate::engine::Update;
 
 /// See the module.
 #[derive(Debug)]
@@ -101,14 +98,5 @@ impl Sink for CsvSink {
                 Ok(())
             }
         }
-    }
-
-    fn end(
-        &mut self,
-        _engine: &Engine,
-        _completeness: &Completeness,
-        _out: &mut BytesMut,
-    ) -> Result<()> {
-        Ok(())
     }
 }

@@ -102,14 +102,7 @@ impl HistSink {
         } else {
             key
         };
-        let histogram = match keys.entry(key) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(place) => match DurationHistogram::new() {
-                Some(new) => place.insert(new),
-                None => return,
-            },
-        };
-        histogram.record(dwell);
+        record(keys, key, dwell);
     }
 
     fn print(&mut self, engine: &Engine, out: &mut BytesMut) -> Result<()> {
@@ -128,7 +121,7 @@ impl HistSink {
         } else {
             histogram::Unit::Microseconds
         };
-        let open = self.open(engine)?;
+        let open = self.open(engine);
         for state in TcpState::ALL {
             let keys = self.dwells.get(&state);
             for (key, counts) in keys.into_iter().flatten() {
@@ -156,26 +149,31 @@ impl HistSink {
 
     /// How long those have stayed so far that are in a state now, as far as that is known: a lower
     /// bound of each.
-    fn open(&self, engine: &Engine) -> Result<BTreeMap<TcpState, DurationHistogram>> {
-        let mut open: BTreeMap<TcpState, DurationHistogram> = BTreeMap::new();
+    fn open(&self, engine: &Engine) -> BTreeMap<TcpState, DurationHistogram> {
+        let mut open = BTreeMap::new();
         if !self.options.open {
-            return Ok(open);
+            return open;
         }
         for (state, stayed) in engine.open_dwells(self.latest) {
             if state == TcpState::Listen || !self.wants(state) {
                 continue;
             }
-            match open.entry(state) {
-                Entry::Occupied(there) => there.into_mut().record(stayed),
-                Entry::Vacant(place) => {
-                    let new = DurationHistogram::new();
-                    let new = new.ok_or_else(|| anyhow::anyhow!("no histogram can be made"))?;
-                    place.insert(new).record(stayed);
-                }
-            }
+            record(&mut open, state, stayed);
         }
-        Ok(open)
+        open
     }
+}
+
+/// Counts a duration under its key.
+fn record<K: Ord>(histograms: &mut BTreeMap<K, DurationHistogram>, key: K, duration: Duration) {
+    let histogram = match histograms.entry(key) {
+        Entry::Occupied(there) => there.into_mut(),
+        Entry::Vacant(place) => match DurationHistogram::new() {
+            Some(new) => place.insert(new),
+            None => return,
+        },
+    };
+    histogram.record(duration);
 }
 
 /// What a transition is counted under.

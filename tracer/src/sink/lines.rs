@@ -11,9 +11,9 @@ use super::{
     row::{WallClock, known_address, local_address},
 };
 use crate::{
-    engine::{ClosedFirst, EndReason, Engine, Mono, Transition, Update},
+    engine::{ClosedFirst, EndReason, Mono, Transition, Update},
     logging,
-    render::{completeness::Completeness, escape},
+    render::escape,
 };
 
 /// Which columns, and how wide.
@@ -171,15 +171,6 @@ impl Sink for LinesSink {
                 self.clock.set(*at, *wall_ns);
             }
         }
-        Ok(())
-    }
-
-    fn end(
-        &mut self,
-        _engine: &Engine,
-        _completeness: &Completeness,
-        _out: &mut BytesMut,
-    ) -> Result<()> {
         Ok(())
     }
 }

@@ -52,8 +52,10 @@ pub trait Sink {
     /// The end.
     fn end(
         &mut self,
-        engine: &Engine,
-        completeness: &Completeness,
-        out: &mut BytesMut,
-    ) -> Result<()>;
+        _engine: &Engine,
+        _completeness: &Completeness,
+        _out: &mut BytesMut,
+    ) -> Result<()> {
+        Ok(())
+    }
 }

@@ -17,6 +17,7 @@ use rustix::{
 use crate::{
     clock::{Span, mono_ns, timed},
     destroy::destroy,
+    netns::sysctl,
     spawn,
     workload::{Lane, listen},
 };
@@ -317,13 +318,17 @@ fn half_close(ip: IpAddr) -> Vec<Life> {
     vec![life]
 }
 
-fn refused(ip: IpAddr) -> Vec<Life> {
-    let (listener, _) = listen(SocketAddr::new(ip, 0));
-    let server = listener.local_addr().unwrap();
-    spawn::close(listener);
+/// A port that nobody has.
+fn free_port(ip: IpAddr) -> u16 {
     let (held, _) = listen(SocketAddr::new(ip, 0));
     let port = held.local_addr().unwrap().port();
     spawn::close(held);
+    port
+}
+
+fn refused(ip: IpAddr) -> Vec<Life> {
+    let server = SocketAddr::new(ip, free_port(ip));
+    let port = free_port(ip);
     assert_eq!(connect(ip, port, server).unwrap_err(), Errno::CONNREFUSED);
     vec![Life {
         states: vec!["CLOSE", "SYN_SENT", "CLOSE"],
@@ -345,9 +350,7 @@ fn connect_timeout(ip: IpAddr) -> Vec<Life> {
     rustix::net::listen(&listener, 0).unwrap();
     let server = listener.local_addr().unwrap();
     let _queued = connect(ip, 0, server).unwrap();
-    let (held, _) = listen(SocketAddr::new(ip, 0));
-    let port = held.local_addr().unwrap().port();
-    spawn::close(held);
+    let port = free_port(ip);
     assert_eq!(connect(ip, port, server).unwrap_err(), Errno::TIMEDOUT);
     vec![Life {
         states: vec!["CLOSE", "SYN_SENT", "CLOSE"],
@@ -463,11 +466,6 @@ fn gone(local: u16, remote: u16) -> Span {
         before = looked;
         thread::sleep(Duration::from_millis(2));
     }
-}
-
-fn sysctl(name: &str, value: &str) {
-    let path = format!("/proc/sys/net/ipv4/{name}");
-    fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
 }
 
 /// Some lives that share a network namespace (and its sysctls), side by side.

@@ -19,6 +19,7 @@ mod compare;
 mod destroy;
 mod ledger;
 mod lives;
+mod netlink;
 mod netns;
 mod observed;
 mod row;

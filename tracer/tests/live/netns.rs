@@ -7,10 +7,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::{
-    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
-    thread::UnshareFlags,
-};
+use rustix::thread::UnshareFlags;
+
+use crate::netlink::request;
 
 /// A thread that lives in a fresh network namespace with `lo` up; threads that it starts live there
 /// too.
@@ -64,36 +63,21 @@ fn inode() -> u32 {
     u32::try_from(inode).unwrap()
 }
 
+/// Sets `net.ipv4.NAME` of this thread's namespace.
+pub(crate) fn sysctl(name: &str, value: &str) {
+    let path = format!("/proc/sys/net/ipv4/{name}");
+    fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+}
+
 /// `ip link set lo up`, without iproute2: one `RTM_NEWLINK` over rtnetlink.
 fn loopback_up() {
     const RTM_NEWLINK: u16 = 16;
-    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
     const IFF_UP: u32 = 1;
     const LO: i32 = 1;
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
-    let mut message = Vec::new();
-    // struct nlmsghdr: length, type, flags, sequence, port.
-    message.extend(32_u32.to_ne_bytes());
-    message.extend(RTM_NEWLINK.to_ne_bytes());
-    message.extend(NLM_F_REQUEST_ACK.to_ne_bytes());
-    message.extend([0; 8]);
     // struct ifinfomsg: family and padding, type, index, flags, mask of flags.
-    message.extend([0; 4]);
+    let mut message = vec![0; 4];
     message.extend(LO.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes());
-    rustix::net::send(&socket, &message, SendFlags::empty()).unwrap();
-    let mut answer = [0; 256];
-    let (_, length) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()).unwrap();
-    let error = answer[16..length]
-        .first_chunk()
-        .copied()
-        .map(i32::from_ne_bytes);
-    assert_eq!(error, Some(0), "rtnetlink: lo does not come up");
+    request(None, RTM_NEWLINK, &message).unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::{self, mono_ns, timed},
     ledger::{Ending, Facts, Ledger},
-    netns::Netns,
+    netns::{Netns, sysctl},
     spawn,
     tool::PATIENCE,
     workload::{Lane, listen},
@@ -20,9 +20,9 @@ pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
     Netns::new(move |netns| {
         // By default a loopback connect takes a port that has waited for a second: on a slow machine,
         // one of our own.
-        std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "0").unwrap();
+        sysctl("tcp_tw_reuse", "0");
         // As many as there will be: a machine with little memory starts with little room.
-        std::fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "1000000").unwrap();
+        sysctl("tcp_max_tw_buckets", "1000000");
         let mut ledger = Ledger::default();
         thread::scope(|scope| {
             let threads = [0, 1].map(|i| scope.spawn(move || one_thread(netns, lane, i, count)));
