@@ -104,6 +104,20 @@ pub struct TaskLayout {
     pub group_leader: u32,
     /// `task_struct.comm`, 16 bytes.
     pub comm: u32,
+    /// `task_struct.tgid`, i32.
+    pub tgid: u32,
+    /// `task_struct.cred`, pointer.
+    pub cred: u32,
+    /// `cred.uid`, u32.
+    pub uid: u32,
+    /// `task_struct.cgroups`, pointer to a `css_set`.
+    pub cgroups: u32,
+    /// `css_set.dfl_cgrp`, pointer to the `cgroup` of v2.
+    pub default_cgroup: u32,
+    /// `cgroup.kn`, pointer to a `kernfs_node`.
+    pub kernfs_node: u32,
+    /// `kernfs_node.id`, u64.
+    pub inode: u32,
     /// `sock.sk_lock.owned` again, for the classic tracepoint; 0 when there is no BTF at all, and
     /// then no owner is ever reported.
     pub sock_lock_owned: u32,
@@ -190,6 +204,13 @@ words!(TaskLayout {
     flags,
     group_leader,
     comm,
+    tgid,
+    cred,
+    uid,
+    cgroups,
+    default_cgroup,
+    kernfs_node,
+    inode,
     sock_lock_owned
 });
 words!(TracepointLayout {

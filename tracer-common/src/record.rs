@@ -50,6 +50,15 @@ pub const FLAG_DEAD: u8 = 32;
 /// something. Set on changes to `CLOSE` only.
 pub const FLAG_LOOKED: u8 = 64;
 
+/// Bytes that a record of this type takes in the ring buffer: with the kernel's own header of eight
+/// (`struct bpf_ringbuf_hdr`) whole cache lines, so that none begins in the middle of one. What is
+/// behind the record means nothing.
+pub const fn room<T>() -> usize {
+    const HEADER: usize = 8;
+    const CACHE_LINE: usize = 64;
+    (size_of::<T>() + HEADER).next_multiple_of(CACHE_LINE) - HEADER
+}
+
 /// One call of `inet_sock_set_state` on a TCP socket, in the kernel's words.
 ///
 /// Source: `trace_inet_sock_set_state(sk, oldstate, newstate)`, `net/ipv4/af_inet.c`, since 4.16.
@@ -246,18 +255,19 @@ pub enum NotARecord {
 }
 
 impl Record {
-    /// Takes one ring buffer entry apart. Total: whatever the bytes are, it returns.
+    /// Takes one ring buffer entry apart, which has its [`room`]. Total: whatever the bytes are, it
+    /// returns.
     #[inline]
     pub fn decode(bytes: &[u8]) -> Result<Self, NotARecord> {
         let kind = *bytes.first().ok_or(NotARecord::Empty)?;
         let expected = match kind {
-            KIND_STATE_CHANGE => size_of::<StateChange>(),
-            KIND_PROCESS_SEEN => size_of::<ProcessSeen>(),
-            KIND_INTO_TIMEWAIT => size_of::<IntoTimewait>(),
-            KIND_TIMEWAIT_END => size_of::<TimewaitEnd>(),
-            KIND_TIMEWAIT_REARMED => size_of::<TimewaitRearmed>(),
-            KIND_SOCKET_HELD => size_of::<SocketHeld>(),
-            KIND_STATE_CHANGE_V4 => size_of::<StateChangeV4>(),
+            KIND_STATE_CHANGE => room::<StateChange>(),
+            KIND_PROCESS_SEEN => room::<ProcessSeen>(),
+            KIND_INTO_TIMEWAIT => room::<IntoTimewait>(),
+            KIND_TIMEWAIT_END => room::<TimewaitEnd>(),
+            KIND_TIMEWAIT_REARMED => room::<TimewaitRearmed>(),
+            KIND_SOCKET_HELD => room::<SocketHeld>(),
+            KIND_STATE_CHANGE_V4 => room::<StateChangeV4>(),
             _ => return Err(NotARecord::UnknownKind(kind)),
         };
         if bytes.len() != expected {

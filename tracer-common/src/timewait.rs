@@ -27,7 +27,9 @@ pub struct IntoTimewait {
     /// State that the minisock stands for: `FIN_WAIT2` or `TIME_WAIT`; 0: unknown.
     pub substate: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: u16,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// Frames of a kernel stack that are sent.
@@ -107,7 +109,8 @@ impl IntoTimewait {
             tw: f.u64(),
             outcome: f.u8(),
             substate: f.u8(),
-            reserved: f.bytes(),
+            reserved: f.u16(),
+            padding: f.u32(),
         }
     }
 }

@@ -12,9 +12,18 @@ use tracer_common::{
         FLAG_TWIN, HELD_READ, KIND_INTO_TIMEWAIT, KIND_PROCESS_SEEN, KIND_SOCKET_HELD,
         KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED,
         NotARecord, ProcessFacts, ProcessSeen, Record, SocketHeld, StateChange, StateChangeV4,
+        room,
     },
     timewait::{IntoTimewait, OUTCOME_MADE, STACK_FRAMES, TimewaitEnd, TimewaitRearmed},
 };
+
+/// What the ring buffer hands over: the record, and what was there before behind it.
+fn decode(record: &[u8]) -> Result<Record, NotARecord> {
+    let room = (record.len() + 8).next_multiple_of(64) - 8;
+    let mut entry = record.to_vec();
+    entry.resize(room, 0xaa);
+    Record::decode(&entry)
+}
 
 /// As the kernel programs write it on a little-endian machine.
 fn golden_state_change() -> Vec<u8> {
@@ -59,10 +68,7 @@ fn state_change() -> StateChange {
 fn a_state_change_reads_back() {
     let bytes = golden_state_change();
     assert_eq!(bytes.len(), size_of::<StateChange>());
-    assert_eq!(
-        Record::decode(&bytes),
-        Ok(Record::StateChange(state_change()))
-    );
+    assert_eq!(decode(&bytes), Ok(Record::StateChange(state_change())));
 }
 
 #[test]
@@ -76,7 +82,7 @@ fn the_short_form_says_the_same() {
     short.extend(&long[12..48]);
     short.extend([10, 0, 0, 1, 10, 0, 0, 2]);
     assert_eq!(short.len(), size_of::<StateChangeV4>());
-    assert_eq!(Record::decode(&short), Record::decode(&long));
+    assert_eq!(decode(&short), decode(&long));
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn a_process_reads_back() {
             reserved: 0,
         },
     };
-    assert_eq!(Record::decode(&bytes), Ok(Record::ProcessSeen(expected)));
+    assert_eq!(decode(&bytes), Ok(Record::ProcessSeen(expected)));
 }
 
 #[test]
@@ -117,9 +123,10 @@ fn a_change_into_timewait_reads_back() {
         tw: 0xffff_8881_0000_2000,
         outcome: OUTCOME_MADE,
         substate: 6,
-        reserved: [0; 6],
+        reserved: 0,
+        padding: 0,
     };
-    assert_eq!(Record::decode(&bytes), Ok(Record::IntoTimewait(expected)));
+    assert_eq!(decode(&bytes), Ok(Record::IntoTimewait(expected)));
 }
 
 #[test]
@@ -157,7 +164,7 @@ fn the_end_of_a_minisock_reads_back() {
         daddr: mapped([10, 0, 0, 2]),
         stack,
     };
-    assert_eq!(Record::decode(&bytes), Ok(Record::TimewaitEnd(expected)));
+    assert_eq!(decode(&bytes), Ok(Record::TimewaitEnd(expected)));
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn a_timer_set_anew_and_a_holder_read_back() {
         tw: 0xffff_8881_0000_2000,
         cookie: 77,
     };
-    assert_eq!(Record::decode(&bytes), Ok(Record::TimewaitRearmed(rearmed)));
+    assert_eq!(decode(&bytes), Ok(Record::TimewaitRearmed(rearmed)));
     bytes[..2].copy_from_slice(&[KIND_SOCKET_HELD, HELD_READ]);
     bytes[4..8].copy_from_slice(&4321u32.to_ne_bytes());
     let held = SocketHeld {
@@ -185,12 +192,22 @@ fn a_timer_set_anew_and_a_holder_read_back() {
         sk: 0xffff_8881_0000_2000,
         cookie: 77,
     };
-    assert_eq!(Record::decode(&bytes), Ok(Record::SocketHeld(held)));
+    assert_eq!(decode(&bytes), Ok(Record::SocketHeld(held)));
+}
+
+#[test]
+fn a_record_fills_its_cache_lines() {
+    assert_eq!(room::<StateChangeV4>(), 64 - 8);
+    assert_eq!(room::<StateChange>(), 2 * 64 - 8);
+    assert_eq!(room::<IntoTimewait>(), 2 * 64 - 8);
+    assert_eq!(room::<TimewaitEnd>(), 4 * 64 - 8);
+    assert_eq!(room::<SocketHeld>(), 64 - 8);
 }
 
 #[test]
 fn every_other_length_and_kind_is_refused() {
-    let bytes = golden_state_change();
+    let mut bytes = golden_state_change();
+    bytes.resize(room::<StateChange>(), 0);
     assert_eq!(Record::decode(&[]), Err(NotARecord::Empty));
     for length in 1..bytes.len() {
         let refused = NotARecord::WrongLength { kind: 1, length };

@@ -77,6 +77,13 @@ pub static TASK: Global<TaskLayout> = Global::new(TaskLayout {
     flags: 0,
     group_leader: 0,
     comm: 0,
+    tgid: 0,
+    cred: 0,
+    uid: 0,
+    cgroups: 0,
+    default_cgroup: 0,
+    kernfs_node: 0,
+    inode: 0,
     sock_lock_owned: 0,
 });
 

@@ -4,12 +4,12 @@
 //! a system call of that task. Elsewhere it is a bystander that a softirq interrupted; on loopback
 //! a plausible one: the peer.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_get_current_uid_gid, generated::bpf_get_current_task_btf,
-};
+use core::mem::size_of;
+
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_get_current_task_btf};
 use tracer_common::{
     layout::TaskLayout,
+    record::{KIND_PROCESS_SEEN, ProcessFacts, ProcessSeen},
     state::{CLOSE, FIN_WAIT1, LAST_ACK, LISTEN, SYN_SENT},
 };
 
@@ -64,14 +64,14 @@ pub fn current(ts_ns: u64) -> Owner {
     if field::<u32>(task, offset!(TASK: TaskLayout, flags)) & PF_KTHREAD != 0 {
         return Owner::UNKNOWN;
     }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let leader: *const u8 = field::<Pointer>(task, offset!(TASK: TaskLayout, group_leader)).0;
+    let tgid = field(task, offset!(TASK: TaskLayout, tgid));
+    let leader = pointer(task, offset!(TASK: TaskLayout, group_leader));
     let comm = offset!(TASK: TaskLayout, comm);
+    let cred = pointer(task, offset!(TASK: TaskLayout, cred));
     let facts = Facts {
-        // SAFETY: no argument, no effect.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        cgroup: cgroup(task),
         comm: [field(leader, comm), field(leader, comm + 8)],
-        uid: bpf_get_current_uid_gid() as u32,
+        uid: field(cred, offset!(TASK: TaskLayout, uid)),
         reserved: 0,
     };
     Owner {
@@ -93,7 +93,7 @@ fn describe(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
     }
     // SAFETY: the value is only compared, field by field; a torn one is described once more.
     let known = unsafe { PROCESSES.get(tgid) }.is_some_and(|seen| seen.is(facts));
-    let described = !known && emit::process_seen(tgid, ts_ns, facts);
+    let described = !known && tell(tgid, ts_ns, facts);
     if described {
         // An entry that finds no room is described again with the next event: nothing is lost.
         let _ = PROCESSES.insert(tgid, facts, 0);
@@ -108,6 +108,23 @@ fn describe(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
         }
     }
     described
+}
+
+const _: () = assert!(size_of::<Facts>() == size_of::<ProcessFacts>());
+
+/// Describes a process to user space; whether that got through.
+#[inline(always)]
+fn tell(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
+    emit::tell(|record: *mut ProcessSeen| {
+        // SAFETY: a reservation of this size; every field is written.
+        unsafe {
+            (*record).kind = KIND_PROCESS_SEEN;
+            (*record).reserved = [0; 3];
+            (*record).tgid = tgid;
+            (*record).ts_ns = ts_ns;
+            (&raw mut (*record).facts).cast::<Facts>().write(*facts);
+        }
+    })
 }
 
 /// How many processes each CPU recognises without a look into [`PROCESSES`].
@@ -165,7 +182,21 @@ fn current_task() -> *const u8 {
     }
 }
 
-/// A task's field: by a load where the verifier knows the type, which is twenty times as fast.
+/// As `bpf_get_current_cgroup_id` walks: it, and the other helpers of its kind, cost a call each.
+#[inline(always)]
+fn cgroup(task: *const u8) -> u64 {
+    let set = pointer(task, offset!(TASK: TaskLayout, cgroups));
+    let cgroup = pointer(set, offset!(TASK: TaskLayout, default_cgroup));
+    let node = pointer(cgroup, offset!(TASK: TaskLayout, kernfs_node));
+    field(node, offset!(TASK: TaskLayout, inode))
+}
+
+#[inline(always)]
+fn pointer(base: *const u8, offset: usize) -> *const u8 {
+    field::<Pointer>(base, offset).0
+}
+
+/// A task's field, or of what hangs on it: by a load where the verifier knows the type, which is twenty times as fast.
 #[inline(always)]
 fn field<T: Copy + Default>(task: *const u8, offset: usize) -> T {
     if HAS_TASK_BTF.load() == 0 {

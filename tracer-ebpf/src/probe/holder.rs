@@ -51,7 +51,7 @@ fn held(sk: u64, cookie: u64, how: u8) -> bool {
     if owner.tgid == 0 {
         return false;
     }
-    emit::socket_held(SocketHeld {
+    let held = SocketHeld {
         kind: KIND_SOCKET_HELD,
         how,
         reserved: 0,
@@ -59,5 +59,9 @@ fn held(sk: u64, cookie: u64, how: u8) -> bool {
         ts_ns,
         sk,
         cookie,
+    };
+    emit::tell(|record: *mut SocketHeld| {
+        // SAFETY: a reservation of this size.
+        unsafe { record.write(held) };
     })
 }

@@ -20,6 +20,7 @@ use tracer_common::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, SYN_RECV,
         is_listener,
     },
+    timewait::IntoTimewait,
 };
 
 use super::timewait::{self, Minisock};
@@ -144,13 +145,13 @@ impl Change {
             }
         });
         let outcome = match self.minisock() {
-            None if self.family() == AF_INET => emit::state_change_v4(|record| {
+            None if self.family() == AF_INET => emit::submit(|record| {
                 self.fill_v4(record, flags, ts_ns, owner.tgid);
             }),
-            None => emit::state_change(|record| {
+            None => emit::submit(|record| {
                 self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid);
             }),
-            Some(minisock) => emit::into_timewait(|record| {
+            Some(minisock) => emit::submit(|record: *mut IntoTimewait| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
                     let change = &raw mut (*record).change;
@@ -158,7 +159,8 @@ impl Change {
                     (*record).tw = minisock.tw;
                     (*record).outcome = minisock.outcome;
                     (*record).substate = minisock.substate;
-                    (*record).reserved = [0; 6];
+                    (*record).reserved = 0;
+                    (*record).padding = 0;
                 }
             }),
         };

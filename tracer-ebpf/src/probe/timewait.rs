@@ -18,7 +18,10 @@ use aya_ebpf::{
 use tracer_common::{
     layout::TimewaitLayout,
     record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
-    timewait::{OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, STACK_FRAMES},
+    timewait::{
+        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, STACK_FRAMES,
+        TimewaitEnd, TimewaitRearmed,
+    },
 };
 
 use super::common::Common;
@@ -240,7 +243,7 @@ pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
     if !is_wanted(tw) {
         return;
     }
-    emit::timewait_end(|record| {
+    emit::submit(|record: *mut TimewaitEnd| {
         let common = Common(tw);
         let family = common.family();
         let (saddr, daddr) = common.addresses(family);
@@ -283,7 +286,7 @@ pub fn rearmed(tw: u64) {
     if !is_wanted(tw) {
         return;
     }
-    emit::timewait_rearmed(|record| {
+    emit::submit(|record: *mut TimewaitRearmed| {
         // SAFETY: a reservation of this size; every field is written.
         unsafe {
             (*record).kind = KIND_TIMEWAIT_REARMED;

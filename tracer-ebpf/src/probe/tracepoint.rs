@@ -101,7 +101,7 @@ impl Event {
                 read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
             }
         });
-        let outcome = emit::state_change(|record| {
+        let outcome = emit::submit(|record: *mut StateChange| {
             let made = StateChange {
                 kind: KIND_STATE_CHANGE,
                 flags,

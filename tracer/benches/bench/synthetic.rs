@@ -3,14 +3,14 @@
 //! `tests/allocations.rs`.
 
 use tracer_common::{
-    record::{KIND_PROCESS_SEEN, KIND_STATE_CHANGE, StateChange},
+    record::{KIND_PROCESS_SEEN, KIND_STATE_CHANGE, ProcessSeen, StateChange, room},
     state::{
         CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, SYN_RECV, SYN_SENT,
     },
 };
 
-/// Bytes of a state change.
-pub const RECORD: usize = size_of::<StateChange>();
+/// Bytes of a state change in the ring buffer.
+pub const RECORD: usize = room::<StateChange>();
 
 /// Transitions of a connection, both ends.
 pub const PER_CONNECTION: usize = 10;
@@ -119,7 +119,7 @@ pub fn processes() -> [Vec<u8>; 2] {
         out.extend(name);
         out.extend([0; 12]);
         out.extend(1000_u32.to_ne_bytes());
-        out.extend([0; 4]);
+        out.resize(room::<ProcessSeen>(), 0);
         out
     })
 }
@@ -146,6 +146,7 @@ pub fn established(count: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn encode(open: &Open, now: u64, out: &mut Vec<u8>) {
+    let end = out.len() + RECORD;
     let (client, from, to, pid) = LIFE[open.step];
     let unborn = from == LISTEN;
     let address = |low: u64| {
@@ -186,4 +187,5 @@ fn encode(open: &Open, now: u64, out: &mut Vec<u8>) {
     out.extend([0; 4]);
     out.extend(saddr);
     out.extend(daddr);
+    out.resize(end, 0);
 }

@@ -81,6 +81,13 @@ pub(super) fn resolve_task(btf: &Btf<'_>) -> Result<TaskLayout, BtfError> {
         flags: btf.offset_of("task_struct.flags")?,
         group_leader: btf.offset_of("task_struct.group_leader")?,
         comm: btf.offset_of("task_struct.comm")?,
+        tgid: btf.offset_of("task_struct.tgid")?,
+        cred: btf.offset_of("task_struct.cred")?,
+        uid: btf.offset_of("cred.uid")?,
+        cgroups: btf.offset_of("task_struct.cgroups")?,
+        default_cgroup: btf.offset_of("css_set.dfl_cgrp")?,
+        kernfs_node: btf.offset_of("cgroup.kn")?,
+        inode: btf.offset_of("kernfs_node.id")?,
         sock_lock_owned: btf.offset_of("sock.sk_lock.owned")?,
     })
 }
