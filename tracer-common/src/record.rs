@@ -25,6 +25,9 @@ pub const KIND_SOCKET_HELD: u8 = 6;
 /// [`StateChangeV4`].
 pub const KIND_STATE_CHANGE_V4: u8 = 7;
 
+/// [`Aborted`].
+pub const KIND_ABORTED: u8 = 8;
+
 /// [`StateChange::flags`]: submitted by the twin program, because the first one was skipped for
 /// this event (it was interrupted on this CPU by the very softirq that made the event).
 pub const FLAG_TWIN: u8 = 1;
@@ -157,6 +160,22 @@ const _: () = {
     assert!(offset_of!(StateChangeV4, saddr) == 48);
 };
 
+/// Frames of a kernel stack that are sent.
+pub const STACK_FRAMES: usize = 16;
+
+/// A [`StateChange`] to `CLOSE` of a socket that its process had closed, and for which no minisock
+/// takes over: whose RST it was, only the stack tells.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aborted {
+    /// The change itself; its `kind` is [`KIND_ABORTED`].
+    pub change: StateChange,
+    /// Return addresses, innermost first; zeros after the last.
+    pub stack: [u64; STACK_FRAMES],
+}
+
+const _: () = assert!(size_of::<Aborted>() == 208);
+
 /// Facts about a process, sent before the first record that names it, and again when they change
 /// (exec, setuid, a recycled pid).
 #[repr(C)]
@@ -236,6 +255,8 @@ pub enum Record {
     TimewaitRearmed(TimewaitRearmed),
     /// See [`SocketHeld`].
     SocketHeld(SocketHeld),
+    /// See [`Aborted`].
+    Aborted(Aborted),
 }
 
 /// Why bytes are not a record.
@@ -268,6 +289,7 @@ impl Record {
             KIND_TIMEWAIT_REARMED => room::<TimewaitRearmed>(),
             KIND_SOCKET_HELD => room::<SocketHeld>(),
             KIND_STATE_CHANGE_V4 => room::<StateChangeV4>(),
+            KIND_ABORTED => room::<Aborted>(),
             _ => return Err(NotARecord::UnknownKind(kind)),
         };
         if bytes.len() != expected {
@@ -284,7 +306,8 @@ impl Record {
             KIND_INTO_TIMEWAIT => Self::IntoTimewait(IntoTimewait::read(f)),
             KIND_TIMEWAIT_END => Self::TimewaitEnd(TimewaitEnd::read(f)),
             KIND_TIMEWAIT_REARMED => Self::TimewaitRearmed(TimewaitRearmed::read(f)),
-            _ => Self::SocketHeld(SocketHeld::read(f)),
+            KIND_SOCKET_HELD => Self::SocketHeld(SocketHeld::read(f)),
+            _ => Self::Aborted(Aborted::read(f)),
         })
     }
 }
@@ -356,6 +379,16 @@ impl StateChangeV4 {
             unread: self.unread,
             saddr: mapped(self.saddr),
             daddr: mapped(self.daddr),
+        }
+    }
+}
+
+impl Aborted {
+    #[inline]
+    fn read(f: &mut Fields<'_>) -> Self {
+        Self {
+            change: StateChange::read(f),
+            stack: core::array::from_fn(|_| f.u64()),
         }
     }
 }

@@ -3,7 +3,11 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{address::Address, record::StateChange, wire::Fields};
+use crate::{
+    address::Address,
+    record::{STACK_FRAMES, StateChange},
+    wire::Fields,
+};
 
 /// [`IntoTimewait::outcome`]: the connection lives on in the minisock `tw`.
 pub const OUTCOME_MADE: u8 = 1;
@@ -31,9 +35,6 @@ pub struct IntoTimewait {
     /// Zero.
     pub padding: u32,
 }
-
-/// Frames of a kernel stack that are sent.
-pub const STACK_FRAMES: usize = 16;
 
 /// A minisock's timer was taken off, or the minisock was taken out of the tables: with whose frames
 /// on the stack says why.

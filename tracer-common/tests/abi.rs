@@ -9,12 +9,12 @@ use tracer_common::{
     counters::{COUNTERS, Counters},
     filter::{Cidr, FILTER_WORDS, FilterConfig},
     record::{
-        FLAG_TWIN, HELD_READ, KIND_INTO_TIMEWAIT, KIND_PROCESS_SEEN, KIND_SOCKET_HELD,
-        KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED,
-        NotARecord, ProcessFacts, ProcessSeen, Record, SocketHeld, StateChange, StateChangeV4,
-        room,
+        Aborted, FLAG_TWIN, HELD_READ, KIND_ABORTED, KIND_INTO_TIMEWAIT, KIND_PROCESS_SEEN,
+        KIND_SOCKET_HELD, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, KIND_TIMEWAIT_END,
+        KIND_TIMEWAIT_REARMED, NotARecord, ProcessFacts, ProcessSeen, Record, STACK_FRAMES,
+        SocketHeld, StateChange, StateChangeV4, room,
     },
-    timewait::{IntoTimewait, OUTCOME_MADE, STACK_FRAMES, TimewaitEnd, TimewaitRearmed},
+    timewait::{IntoTimewait, OUTCOME_MADE, TimewaitEnd, TimewaitRearmed},
 };
 
 /// What the ring buffer hands over: the record, and what was there before behind it.
@@ -130,6 +130,23 @@ fn a_change_into_timewait_reads_back() {
 }
 
 #[test]
+fn an_aborted_socket_reads_back() {
+    let mut bytes = golden_state_change();
+    bytes[0] = KIND_ABORTED;
+    let mut stack = [0; STACK_FRAMES];
+    stack[1] = 0xffff_ffff_8100_0000;
+    bytes.extend(stack.iter().flat_map(|frame: &u64| frame.to_ne_bytes()));
+    let expected = Aborted {
+        change: StateChange {
+            kind: KIND_ABORTED,
+            ..state_change()
+        },
+        stack,
+    };
+    assert_eq!(decode(&bytes), Ok(Record::Aborted(expected)));
+}
+
+#[test]
 fn the_end_of_a_minisock_reads_back() {
     let mut bytes = vec![4, 6];
     for word in [2u16, 80, 40_000] {
@@ -216,7 +233,7 @@ fn every_other_length_and_kind_is_refused() {
     let mut longer = bytes.clone();
     longer.push(0);
     assert!(Record::decode(&longer).is_err());
-    for kind in (8..=255).chain([0]) {
+    for kind in (9..=255).chain([0]) {
         let mut other = bytes.clone();
         other[0] = kind;
         assert_eq!(Record::decode(&other), Err(NotARecord::UnknownKind(kind)));

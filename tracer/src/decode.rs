@@ -43,7 +43,11 @@ impl Decoder {
     #[inline]
     pub fn event(&self, bytes: &[u8]) -> Result<Event, NotARecord> {
         Ok(match Record::decode(bytes)? {
-            Record::StateChange(record) => change(&record, self.unseen(&record)),
+            Record::StateChange(record) => change(&record, self.unseen(&record), None),
+            Record::Aborted(record) => {
+                let reason = self.symbols.aborted(&record.stack);
+                change(&record.change, None, Some(reason))
+            }
             Record::IntoTimewait(record) => into_timewait(&record),
             Record::ProcessSeen(record) => process(&record),
             Record::TimewaitEnd(record) => self.timewait_end(&record),
@@ -130,7 +134,7 @@ pub(crate) fn tuple(local: (Address, u16), remote: (Address, u16), family: u16) 
 }
 
 #[inline]
-fn change(record: &StateRecord, minisock: Option<Minisock>) -> Event {
+fn change(record: &StateRecord, minisock: Option<Minisock>, by_stack: Option<EndReason>) -> Event {
     let has = |flag| record.flags & flag != 0;
     Event {
         at: Mono(record.ts_ns),
@@ -154,6 +158,7 @@ fn change(record: &StateRecord, minisock: Option<Minisock>) -> Event {
                 has_file: !has(FLAG_NO_FILE),
                 dead: has(FLAG_DEAD),
                 unread: record.unread,
+                by_stack,
             }),
             minisock,
         }),
@@ -170,7 +175,7 @@ fn into_timewait(record: &IntoTimewait) -> Event {
         OUTCOME_NO_MEMORY => Minisock::Refused(EndReason::NoMemory),
         _ => Minisock::Refused(EndReason::Unknown),
     };
-    change(&record.change, Some(minisock))
+    change(&record.change, Some(minisock), None)
 }
 
 fn rearmed(ts_ns: u64, tw: SockId, cookie: u64, state: TcpState) -> Event {

@@ -1,4 +1,5 @@
-//! What a kernel stack says of a minisock's end: the nearest function that is known decides.
+//! What a kernel stack says of the end of a minisock, or of a socket that was closed: the nearest
+//! function that is known decides.
 //!
 //! One classifier for every rung: the frames are the same whether a function hook or the timer's
 //! tracepoint took the stack. What is not known is unknown, never guessed.
@@ -27,11 +28,18 @@ pub enum Frame {
     Abort,
     /// The timer is only moved.
     Rearm,
+    /// A RST (or an impossible SYN) is looked at.
+    Validate,
+    /// A segment for a socket that is being opened or closed.
+    SocketProcess,
 }
 
 /// The functions that decide. Those between them and the hook (`inet_twsk_deschedule_put`,
 /// `timer_delete_sync` and the like) say nothing.
-const FRAMES: [(&str, Frame); 20] = [
+/// Of a socket, not of a minisock.
+const VALIDATE: &str = "tcp_validate_incoming";
+
+const FRAMES: [(&str, Frame); 22] = [
     (TIMER_HANDLER, Frame::Expiry),
     ("call_timer_fn", Frame::Expiry),
     ("expire_timers", Frame::Expiry),
@@ -52,6 +60,8 @@ const FRAMES: [(&str, Frame); 20] = [
     ("__mod_timer", Frame::Rearm),
     ("mod_timer_pending", Frame::Rearm),
     ("mod_timer", Frame::Rearm),
+    (VALIDATE, Frame::Validate),
+    ("tcp_rcv_state_process", Frame::SocketProcess),
 ];
 
 /// What became of the minisock.
@@ -77,7 +87,7 @@ pub fn verdict(nearest: Option<Frame>, state: TcpState) -> Verdict {
         Some(Frame::StateProcess) => EndReason::Reset,
         Some(Frame::Purge) => EndReason::Purged,
         Some(Frame::Abort) => EndReason::Destroyed,
-        None => EndReason::Unknown,
+        Some(Frame::Validate | Frame::SocketProcess) | None => EndReason::Unknown,
     })
 }
 
@@ -119,6 +129,22 @@ impl Symbols {
     /// Address of [`TIMER_HANDLER`].
     pub fn handler(&self) -> Option<u64> {
         self.handler
+    }
+
+    /// Why a socket went to `CLOSE` that its process had closed: `tcp_reset` for a RST of the peer's,
+    /// which [`VALIDATE`] finds, and for data that nobody will read (RFC 1122 4.2.2.13), which
+    /// `tcp_rcv_state_process` finds itself.
+    pub fn aborted(&self, stack: &[u64]) -> EndReason {
+        match self.nearest(stack) {
+            Some(Frame::Validate) => EndReason::Reset,
+            Some(Frame::SocketProcess) if self.knows(Frame::Validate) => EndReason::DataAfterClose,
+            _ => EndReason::Unknown,
+        }
+    }
+
+    /// Whether the kernel has such a function as one of its own, not inlined into others.
+    fn knows(&self, frame: Frame) -> bool {
+        self.ranges.iter().any(|(_, _, known)| *known == frame)
     }
 
     /// The innermost function of the stack that decides. The frames are return addresses, innermost
@@ -177,6 +203,28 @@ mod tests {
         assert_eq!(of(&[0x3010, 0x9010], TimeWait), ended(EndReason::Reused));
         assert_eq!(of(&[0x2010, 0, 0], TimeWait), ended(EndReason::Unknown));
         assert_eq!(of(&[], TimeWait), ended(EndReason::Unknown));
+    }
+
+    #[test]
+    fn whose_rst_ended_a_closed_socket() {
+        let mut all: BTreeMap<u64, String> = [
+            (0x1000, "tcp_reset"),
+            (0x2000, "tcp_validate_incoming"),
+            (0x3000, "tcp_rcv_state_process"),
+            (0x4000, "tcp_v4_rcv"),
+        ]
+        .map(|(at, name)| (at, name.to_owned()))
+        .into();
+        let symbols = Symbols::new(&all);
+        let of_the_peer = [0x1010, 0x2010, 0x3010, 0x4010];
+        let of_ours = [0x1010, 0x3010, 0x4010];
+        assert_eq!(symbols.aborted(&of_the_peer), EndReason::Reset);
+        assert_eq!(symbols.aborted(&of_ours), EndReason::DataAfterClose);
+        assert_eq!(symbols.aborted(&[0x1010, 0]), EndReason::Unknown);
+        // Inlined: then both look the same.
+        all.remove(&0x2000);
+        let without = Symbols::new(&all);
+        assert_eq!(without.aborted(&of_ours), EndReason::Unknown);
     }
 
     #[test]

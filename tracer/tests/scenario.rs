@@ -205,6 +205,7 @@ fn change(words: &[&str]) -> StateChange {
             has_file: words.contains(&"file"),
             dead: words.contains(&"dead"),
             unread: u32::try_from(value("unread")).unwrap(),
+            by_stack: None,
         }),
         minisock,
     }

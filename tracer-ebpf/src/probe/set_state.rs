@@ -11,10 +11,11 @@ use aya_ebpf::{
 use tracer_common::{
     address::{AF_INET, AF_INET6},
     filter::Subject,
-    layout::SockLayout,
+    layout::{SockLayout, TimewaitLayout},
     record::{
-        FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, FLAG_TWIN,
-        KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4, StateChange, StateChangeV4,
+        Aborted, FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN,
+        FLAG_TWIN, KIND_ABORTED, KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4,
+        StateChange, StateChangeV4,
     },
     state::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, SYN_RECV,
@@ -28,7 +29,7 @@ use crate::{
     diagnostics::{self, Outcome},
     emit,
     filter::{self, Fate},
-    globals::{HAS_COOKIE, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
+    globals::{HAS_COOKIE, HOOK_ALLOC, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, mapped, numbers, read},
     owner, twin,
 };
@@ -58,7 +59,7 @@ pub fn first(ctx: &BtfTracePointContext) {
         return;
     }
     twin::note(change.sk, change.oldstate, change.newstate);
-    diagnostics::tell(ctx, change.submit(0));
+    diagnostics::tell(ctx, change.submit(ctx, 0));
 }
 
 /// The program attached second.
@@ -85,7 +86,7 @@ fn catch(ctx: &BtfTracePointContext, last: bool) {
         twin::note(change.sk, change.oldstate, change.newstate);
     }
     emit::count(|c| c.twin_caught += 1);
-    diagnostics::tell(ctx, change.submit(FLAG_TWIN));
+    diagnostics::tell(ctx, change.submit(ctx, FLAG_TWIN));
 }
 
 /// The arguments of the tracepoint.
@@ -117,14 +118,14 @@ impl Change {
     }
 
     #[inline(always)]
-    fn submit(&self, flags: u8) -> Outcome {
+    fn submit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
         emit::count(|c| c.seen += 1);
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
             emit::count(|c| c.filtered += 1);
             return Outcome::Done;
         }
-        self.emit(flags | fate.flags())
+        self.emit(ctx, flags | fate.flags())
     }
 
     /// A function with a stack frame of its own, as the next: together they would not fit.
@@ -134,7 +135,7 @@ impl Change {
     }
 
     #[inline(never)]
-    fn emit(&self, flags: u8) -> Outcome {
+    fn emit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let owner = owner::of(self.newstate, ts_ns, || {
@@ -145,6 +146,14 @@ impl Change {
             }
         });
         let outcome = match self.minisock() {
+            None if self.is_aborted() => emit::submit(|record: *mut Aborted| {
+                // SAFETY: a reservation of this size; every field is written.
+                unsafe {
+                    let change = &raw mut (*record).change;
+                    self.fill(change, KIND_ABORTED, flags, ts_ns, owner.tgid);
+                    timewait::take_stack(ctx, &raw mut (*record).stack);
+                }
+            }),
             None if self.family() == AF_INET => emit::submit(|record| {
                 self.fill_v4(record, flags, ts_ns, owner.tgid);
             }),
@@ -169,6 +178,28 @@ impl Change {
         } else {
             outcome
         }
+    }
+
+    /// Closed by its process, and now by a RST: the peer's, or ours to what the peer still sent.
+    /// Nothing in the socket tells which (`tcp_reset` for both, `tcp_done` alone if the data came
+    /// with the acknowledgement of the FIN). The latter looks as if there were no memory for a
+    /// minisock, unless we hear of those.
+    #[inline(always)]
+    fn is_aborted(&self) -> bool {
+        const ECONNRESET: i32 = 104;
+        if self.newstate != CLOSE || !matches!(self.oldstate, FIN_WAIT1 | FIN_WAIT2) {
+            return false;
+        }
+        let flags: u64 = self.field(offset!(SOCK: SockLayout, sock_flags));
+        flags & SOCK_DEAD != 0
+            && match self.field::<i32>(offset!(SOCK: SockLayout, err)) {
+                ECONNRESET => true,
+                0 if TIMEWAIT_HOOK.load() == HOOK_ALLOC => {
+                    let linger2 = offset!(TIMEWAIT: TimewaitLayout, linger2);
+                    read::<i32>(self.sk as u64, linger2) >= 0
+                }
+                _ => false,
+            }
     }
 
     /// Whoever closed it was named at that change already.

@@ -17,10 +17,10 @@ use aya_ebpf::{
 };
 use tracer_common::{
     layout::TimewaitLayout,
-    record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
+    record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED, STACK_FRAMES},
     timewait::{
-        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, STACK_FRAMES,
-        TimewaitEnd, TimewaitRearmed,
+        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, TimewaitEnd,
+        TimewaitRearmed,
     },
 };
 
@@ -272,12 +272,23 @@ pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
             (*record).reserved = 0;
             (&raw mut (*record).saddr).cast::<InMemory>().write(saddr);
             (&raw mut (*record).daddr).cast::<InMemory>().write(daddr);
-            let stack = &raw mut (*record).stack;
-            (*stack) = [0; STACK_FRAMES];
-            let size = size_of::<[u64; STACK_FRAMES]>() as u32;
-            bpf_get_stack(ctx.as_ptr(), stack.cast(), size, 0);
+            take_stack(ctx, &raw mut (*record).stack);
         }
     });
+}
+
+/// Who called, and who called them.
+///
+/// # Safety
+/// `stack` must be valid for writes.
+#[inline(always)]
+pub unsafe fn take_stack<C: EbpfContext>(ctx: &C, stack: *mut [u64; STACK_FRAMES]) {
+    let size = size_of::<[u64; STACK_FRAMES]>() as u32;
+    // SAFETY: the caller's promise; the helper writes at most `size` bytes.
+    unsafe {
+        (*stack) = [0; STACK_FRAMES];
+        bpf_get_stack(ctx.as_ptr(), stack.cast(), size, 0);
+    }
 }
 
 /// `__inet_twsk_schedule(tw, timeo, rearm)` with `rearm`.

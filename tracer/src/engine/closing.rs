@@ -138,6 +138,8 @@ pub struct Evidence {
     pub dead: bool,
     /// `rcv_nxt - copied_seq`: unread bytes, the FIN counted as one.
     pub unread: u32,
+    /// What the kernel's stack said, where it was asked.
+    pub by_stack: Option<EndReason>,
 }
 
 /// Errno values, include/uapi/asm-generic/errno.h. They differ on mips and sparc, for which there is
@@ -199,9 +201,16 @@ pub fn end_reason(from: TcpState, port: bool, evidence: Option<&Evidence>) -> Op
     let Some(evidence) = evidence else {
         return Some(EndReason::Unknown);
     };
+    if let Some(reason) = evidence.by_stack {
+        return Some(reason);
+    }
     let connecting = from == S::SynSent;
     Some(match evidence.err {
         errno::ECONNREFUSED if connecting => EndReason::Refused,
+        // The peer's, or ours to what it still sent: the stack was not asked.
+        errno::ECONNRESET if matches!(from, S::FinWait1 | S::FinWait2) && evidence.dead => {
+            EndReason::Unknown
+        }
         errno::ECONNRESET | errno::EPIPE | errno::ECONNREFUSED => EndReason::Reset,
         errno::ETIMEDOUT => EndReason::Timeout,
         errno::EHOSTUNREACH | errno::ENETUNREACH => EndReason::Unreachable,
@@ -213,6 +222,14 @@ pub fn end_reason(from: TcpState, port: bool, evidence: Option<&Evidence>) -> Op
             // Mostly a second child of one handshake: the first had won the race.
             S::SynRecv => EndReason::Abandoned,
             S::Established | S::CloseWait => local_reset(from, evidence),
+            // Half-closed by `shutdown`, and then closed: `tcp_disconnect`.
+            S::FinWait1 | S::FinWait2 if !evidence.dead && evidence.has_file => {
+                if evidence.shut_both {
+                    EndReason::Linger0
+                } else {
+                    EndReason::Disconnected
+                }
+            }
             _ => EndReason::Unknown,
         },
         _ => EndReason::Unknown,

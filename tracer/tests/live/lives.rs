@@ -9,16 +9,17 @@ use std::{
 };
 
 use rustix::{
-    fd::OwnedFd,
     io::Errno,
-    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt},
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
 };
 
 use crate::{
     clock::{Span, mono_ns, timed},
     destroy::destroy,
+    lives_by_hand as by_hand,
     netns::sysctl,
     spawn,
+    wire::Wire,
     workload::{Lane, listen},
 };
 
@@ -32,14 +33,16 @@ pub(crate) struct Life {
     pub(crate) states: Vec<&'static str>,
     pub(crate) closed_first: Option<&'static str>,
     pub(crate) end_reason: &'static str,
+    /// What the timers' tracepoints can tell of that, where it is less.
+    pub(crate) by_timer: Option<&'static str>,
     /// When the state on the left was left, as far as the workload knows.
     pub(crate) left: Vec<(&'static str, Span)>,
 }
 
-const ACTIVE: [&str; 3] = ["CLOSE", "SYN_SENT", "ESTABLISHED"];
+pub(crate) const ACTIVE: [&str; 3] = ["CLOSE", "SYN_SENT", "ESTABLISHED"];
 const PASSIVE: [&str; 3] = ["LISTEN", "SYN_RECV", "ESTABLISHED"];
 
-fn life(
+pub(crate) fn life(
     name: &'static str,
     (local, remote): (SocketAddr, SocketAddr),
     opening: [&'static str; 3],
@@ -53,12 +56,13 @@ fn life(
         states: opening.into_iter().chain(rest.iter().copied()).collect(),
         closed_first: Some(closed_first),
         end_reason,
+        by_timer: None,
         left: Vec::new(),
     }
 }
 
 const WAITS: [&str; 4] = ["FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE"];
-const NEVER_WAITS: [&str; 3] = ["FIN_WAIT1", "FIN_WAIT2", "CLOSE"];
+pub(crate) const NEVER_WAITS: [&str; 3] = ["FIN_WAIT1", "FIN_WAIT2", "CLOSE"];
 
 /// Two ends, and the listener that made one of them.
 struct Pair {
@@ -96,7 +100,7 @@ impl Pair {
     }
 }
 
-fn connect(ip: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream, Errno> {
+pub(crate) fn connect(ip: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream, Errno> {
     let family = if ip.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -197,6 +201,21 @@ fn reset_in_fin_wait2(ip: IpAddr) -> Vec<Life> {
         ("remote", "linger_0"),
     );
     vec![waiter, resetter]
+}
+
+/// Closed with a linger time of 0 after `shutdown(WR)`.
+fn linger_0_in_fin_wait2(ip: IpAddr) -> Vec<Life> {
+    let mut pair = Pair::new(ip);
+    let ends = pair.of_client();
+    pair.client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(pair.server.read(&mut [0]).unwrap(), 0);
+    pause();
+    let ((), closed) = timed(|| reset(pair.client));
+    let verdict = ("local", "linger_0");
+    let mut life = life("linger 0 in FIN_WAIT2", ends, ACTIVE, &NEVER_WAITS, verdict);
+    life.left.push(("FIN_WAIT2", closed));
+    spawn::close(pair.server);
+    vec![life]
 }
 
 fn data_after_close(ip: IpAddr) -> Vec<Life> {
@@ -472,7 +491,7 @@ fn gone(local: u16, remote: u16) -> Span {
 type Group = fn(Lane) -> Vec<Box<dyn FnOnce() -> Vec<Life> + Send>>;
 
 /// All groups. The namespace goes when the last of a group's lives is over.
-pub(crate) const GROUPS: [Group; 5] = [
+pub(crate) const GROUPS: [Group; 6] = [
     |lane| {
         let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
         let v4 = move |host| lane.address(host);
@@ -492,6 +511,17 @@ pub(crate) const GROUPS: [Group; 5] = [
             Box::new(move || half_close(v6)),
             Box::new(move || refused(v4(9))),
             Box::new(move || destroyed(v4(10))),
+            Box::new(move || linger_0_in_fin_wait2(v4(11))),
+        ]
+    },
+    |_| {
+        vec![
+            Box::new(move || by_hand::simultaneous(1)),
+            Box::new(move || by_hand::keepalive(2)),
+            Box::new(move || by_hand::unreachable(3)),
+            Box::new(move || by_hand::reset_in_fin_wait1(4)),
+            Box::new(move || by_hand::data_in_fin_wait1(5)),
+            Box::new(move || by_hand::data_with_acknowledgement(6)),
         ]
     },
     |lane| {
@@ -506,80 +536,3 @@ pub(crate) const GROUPS: [Group; 5] = [
     |lane| vec![Box::new(move || expired(lane.address(1), false))],
     |lane| vec![Box::new(move || expired(lane.address(2), true))],
 ];
-
-/// A raw IPv4 socket: sees the segments that arrive in this namespace, and can send one.
-struct Wire(OwnedFd, IpAddr);
-
-impl Wire {
-    fn open(ip: IpAddr) -> Self {
-        let socket = rustix::net::socket_with(
-            AddressFamily::INET,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            Some(ipproto::TCP),
-        )
-        .unwrap();
-        sockopt::set_socket_timeout(
-            &socket,
-            sockopt::Timeout::Recv,
-            Some(Duration::from_secs(10)),
-        )
-        .unwrap();
-        Self(socket, ip)
-    }
-
-    /// The sequence number that follows the FIN that `port` sent.
-    fn number_after_fin(&self, port: u16) -> u32 {
-        const FIN: u8 = 1;
-        let mut packet = vec![0; 65_536];
-        loop {
-            let (_, length) =
-                rustix::net::recv(&self.0, &mut packet[..], RecvFlags::empty()).unwrap();
-            let header = usize::from(packet[0] & 0xf) * 4;
-            let tcp = &packet[header..length];
-            let number = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
-            let offset = usize::from(tcp[12] >> 4) * 4;
-            if tcp[..2] == port.to_be_bytes() && tcp[13] & FIN != 0 {
-                let data = u32::try_from(tcp.len() - offset).unwrap();
-                return number(4).wrapping_add(data).wrapping_add(1);
-            }
-        }
-    }
-
-    /// Sends a RST.
-    fn reset(&self, from: SocketAddr, to: SocketAddr, number: u32) {
-        const RST: u8 = 4;
-        let mut segment = Vec::new();
-        segment.extend(from.port().to_be_bytes());
-        segment.extend(to.port().to_be_bytes());
-        segment.extend(number.to_be_bytes());
-        segment.extend([0, 0, 0, 0, 5 << 4, RST, 0, 0, 0, 0, 0, 0]);
-        let (IpAddr::V4(source), IpAddr::V4(target)) = (from.ip(), to.ip()) else {
-            panic!("IPv4 only");
-        };
-        let length = u16::try_from(segment.len()).unwrap();
-        let mut summed = [source.octets(), target.octets(), [0, 6, 0, 0]].concat();
-        summed[10..12].copy_from_slice(&length.to_be_bytes());
-        summed.extend(&segment);
-        let words = summed
-            .chunks(2)
-            .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
-        let mut sum: u32 = words.sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        let sum = !u16::try_from(sum).unwrap();
-        segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        assert_eq!(self.1, from.ip());
-        let raw = rustix::net::socket_with(
-            AddressFamily::INET,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            Some(ipproto::TCP),
-        )
-        .unwrap();
-        rustix::net::bind(&raw, &SocketAddr::new(from.ip(), 0)).unwrap();
-        let target = SocketAddr::new(to.ip(), 0);
-        rustix::net::sendto(&raw, &segment, SendFlags::empty(), &target).unwrap();
-    }
-}

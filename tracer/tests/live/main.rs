@@ -19,15 +19,18 @@ mod compare;
 mod destroy;
 mod ledger;
 mod lives;
+mod lives_by_hand;
 mod netlink;
 mod netns;
 mod observed;
+mod peer;
 mod row;
 mod skip;
 mod small;
 mod spawn;
 mod storm;
 mod tool;
+mod wire;
 mod workload;
 
 mod test_ends;

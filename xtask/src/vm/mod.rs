@@ -25,8 +25,8 @@ use crate::{apt, cargo, paths};
 const ALL: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 const DEFAULT: &str = "6.12";
 
-/// Socket dumps are modules on Debian, and nothing in the guest loads modules on demand.
-const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+/// Socket dumps and TUN devices are modules on Debian, and nothing in the guest loads modules on demand.
+const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
 
 const PROGRAMS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
