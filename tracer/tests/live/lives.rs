@@ -282,7 +282,8 @@ fn reset_in_time_wait(ip: IpAddr, end_reason: &'static str) -> Vec<Life> {
 fn unread_data(ip: IpAddr) -> Vec<Life> {
     let mut pair = Pair::new(ip);
     pair.client.write_all(b"unread").unwrap();
-    thread::sleep(Duration::from_millis(20));
+    // Until it has come.
+    pair.server.peek(&mut [0]).unwrap();
     let (server, client) = (pair.of_server(), pair.of_client());
     let ((), closed) = timed(|| spawn::close(pair.server));
     pair.client.read(&mut [0]).unwrap_err();
