@@ -1,7 +1,7 @@
 //! tcpdwell: how long TCP connections sit in each state, who closed first, and what is stuck.
 //!
 //! `ARCHITECTURE.md` beside this crate draws the whole; the direction of dependencies is
-//! `command -> pipeline -> {source, sink} -> engine`, and `engine` imports nothing of ours.
+//! `command -> pipeline -> {source, sink, recording} -> engine`, and `engine` imports nothing of ours.
 
 pub mod cli;
 pub mod clock;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod filter;
 pub mod logging;
 pub mod pipeline;
+pub mod recording;
 pub mod render;
 pub mod shutdown;
 pub mod sink;

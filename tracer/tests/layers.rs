@@ -27,18 +27,34 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "source",
         &[
-            "source", "clock", "decode", "ebpf", "engine", "enrich", "filter",
+            "source",
+            "clock",
+            "decode",
+            "ebpf",
+            "engine",
+            "enrich",
+            "filter",
+            "recording",
         ],
     ),
     (
         "enrich",
         &["enrich", "clock", "decode", "ebpf", "engine", "filter"],
     ),
+    ("recording", &["recording", "clock", "engine"]),
     ("render", &["render", "engine", "source"]),
     ("sink", &["sink", "engine", "logging", "render"]),
     (
         "pipeline.rs",
-        &["engine", "filter", "render", "shutdown", "sink", "source"],
+        &[
+            "engine",
+            "filter",
+            "recording",
+            "render",
+            "shutdown",
+            "sink",
+            "source",
+        ],
     ),
     ("cli", &["cli", "ebpf", "engine", "error", "filter"]),
 ];

@@ -540,6 +540,7 @@ impl Probes {
                 recursion: skipped.saturating_sub(counters.twin_caught),
                 map_full: counters.map_full,
                 decode: 0,
+                recording: 0,
             },
         })
     }

@@ -1,5 +1,7 @@
 //! What was seen, and what of it did not arrive: shown on every surface.
 
+use tracer_common::counters::Counters;
+
 /// Events lost since the last such report, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LostCount {
@@ -11,12 +13,18 @@ pub struct LostCount {
     pub map_full: u64,
     /// A record arrived that could not be understood.
     pub decode: u64,
+    /// The recorder could not keep up, or the recording is damaged.
+    pub recording: u64,
 }
 
 impl LostCount {
-    /// All causes together.
+    /// All causes together. As all sums here it holds for any numbers: a recording may say anything.
     pub const fn total(&self) -> u64 {
-        self.ring_full + self.recursion + self.map_full + self.decode
+        self.ring_full
+            .saturating_add(self.recursion)
+            .saturating_add(self.map_full)
+            .saturating_add(self.decode)
+            .saturating_add(self.recording)
     }
 
     /// What came on top since `earlier`.
@@ -26,16 +34,32 @@ impl LostCount {
             recursion: self.recursion.saturating_sub(earlier.recursion),
             map_full: self.map_full.saturating_sub(earlier.map_full),
             decode: self.decode.saturating_sub(earlier.decode),
+            recording: self.recording.saturating_sub(earlier.recording),
         }
     }
 
     /// Adds more.
     pub const fn add(&mut self, more: &Self) {
-        self.ring_full += more.ring_full;
-        self.recursion += more.recursion;
-        self.map_full += more.map_full;
-        self.decode += more.decode;
+        self.ring_full = self.ring_full.saturating_add(more.ring_full);
+        self.recursion = self.recursion.saturating_add(more.recursion);
+        self.map_full = self.map_full.saturating_add(more.map_full);
+        self.decode = self.decode.saturating_add(more.decode);
+        self.recording = self.recording.saturating_add(more.recording);
     }
+}
+
+/// What the kernel side counted in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Sums over the CPUs.
+    pub counters: Counters,
+    /// Everything lost so far, by cause.
+    pub lost: LostCount,
+    /// Runs that the kernel skipped; those that a twin caught are in `counters`.
+    pub skipped: u64,
+    /// Runs of the hooks for minisocks that the kernel skipped: of any timer, on the timer rung, so
+    /// that most or all of them were none of ours.
+    pub timewait_skipped: u64,
 }
 
 /// The account of a run.

@@ -70,6 +70,17 @@ impl Engine {
         }
     }
 
+    /// Names connections from this one on: where several engines tell one story.
+    pub const fn naming_from(mut self, first: ConnId) -> Self {
+        self.next_id = first.0;
+        self
+    }
+
+    /// The name of the next connection.
+    pub const fn next_name(&self) -> ConnId {
+        ConnId(self.next_id)
+    }
+
     /// Takes one event in; what follows from it is appended to `updates`.
     #[inline]
     pub fn handle_event(&mut self, event: &Event, updates: &mut Vec<Update>) {

@@ -177,7 +177,7 @@ impl Engine {
         // The stamp of the birth is no news: the FIN carried no timestamp.
         let stamp = end
             .stamp
-            .filter(|stamp| !known || stamp.0 > since.0 + STAMP_UNIT_NS);
+            .filter(|stamp| !known || stamp.0 > since.0.saturating_add(STAMP_UNIT_NS));
         let entered = stamp.or(end.timer_set).map(|e| e.max(since).min(at));
         let entry = match (stamp, entered) {
             (Some(_), _) => Entry::Exact,

@@ -29,7 +29,7 @@ pub use event::{
     TimewaitRearmed,
 };
 pub use histogram::DurationHistogram;
-pub use loss::{LossLedger, LostCount};
+pub use loss::{Account, LossLedger, LostCount};
 pub use machine::{Engine, Limits};
 pub use owner::{Owner, OwnerSource, Process, ProcessName};
 pub use state::{StateSet, TcpState, UnknownState};

@@ -41,6 +41,8 @@ pub struct Lost {
     pub map_full: u64,
     /// A record could not be understood.
     pub decode: u64,
+    /// The recorder could not keep up, or the recording is damaged.
+    pub recording: u64,
 }
 
 impl Completeness {
@@ -71,11 +73,19 @@ impl Completeness {
             recursion,
             map_full,
             decode,
+            recording,
         } = self.lost;
-        let total = ring_full + recursion + map_full + decode;
+        let total = [recursion, map_full, decode, recording]
+            .into_iter()
+            .fold(ring_full, u64::saturating_add);
+        let recorder = if recording > 0 {
+            format!(" recording={recording}")
+        } else {
+            String::new()
+        };
         let mut line = format!(
             "completeness: seen={} filtered={} delivered={} lost={total} (ring_full={ring_full} \
-             recursion={recursion} map_full={map_full} decode={decode}) irregular={} \
+             recursion={recursion} map_full={map_full} decode={decode}{recorder}) irregular={} \
              unknown_starts={}",
             self.seen, self.filtered, self.delivered, self.irregular, self.unknown_starts,
         );
@@ -102,6 +112,7 @@ impl From<crate::engine::LostCount> for Lost {
             recursion: lost.recursion,
             map_full: lost.map_full,
             decode: lost.decode,
+            recording: lost.recording,
         }
     }
 }

@@ -158,12 +158,13 @@ impl Sink for LinesSink {
                 i.from
             ),
             Update::Lost { lost, .. } => logging::note(&format!(
-                "lost {} events (ring_full={} recursion={} map_full={} decode={})",
+                "lost {} events (ring_full={} recursion={} map_full={} decode={} recording={})",
                 lost.total(),
                 lost.ring_full,
                 lost.recursion,
                 lost.map_full,
-                lost.decode
+                lost.decode,
+                lost.recording
             )),
             Update::Forgotten(_) | Update::Cgroup(_) => {}
             Update::Clock { at, wall_ns } => {

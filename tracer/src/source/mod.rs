@@ -1,25 +1,12 @@
 //! Where events come from: the seam between the outside and the engine.
 
+pub mod file;
 pub mod live;
 
 use anyhow::Result;
-use tracer_common::counters::Counters;
 
-use crate::engine::{Event, LostCount, Mono};
-
-/// What the kernel side counted in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Sums over the CPUs.
-    pub counters: Counters,
-    /// Everything lost so far, by cause.
-    pub lost: LostCount,
-    /// Runs that the kernel skipped; those that a twin caught are in `counters`.
-    pub skipped: u64,
-    /// Runs of the hooks for minisocks that the kernel skipped: of any timer, on the timer rung, so
-    /// that most or all of them were none of ours.
-    pub timewait_skipped: u64,
-}
+pub use crate::engine::Account;
+use crate::engine::{Event, Mono};
 
 /// Delivers events in the order of the ring buffer (or the file).
 pub trait EventSource {
