@@ -5,9 +5,12 @@
 //! late, and a state that is not shown still counts for the dwell of the next.
 
 use hashbrown::HashMap;
-use tracer_common::filter::{FilterConfig, Verdict};
+use tracer_common::{
+    filter::{FilterConfig, Verdict},
+    state,
+};
 
-use crate::engine::{CgroupFact, ConnId, StateSet, TcpState, Transition};
+use crate::engine::{CgroupFact, ConnId, EventBody, StateSet, TcpState, Transition};
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
@@ -43,6 +46,37 @@ impl Filter {
         let listens = transition.is_listener();
         let subject = transition.tuple.subject(transition.netns, listens);
         self.kernel.verdict(&subject)
+    }
+
+    /// What the kernel programs would have done with this: whether it is delivered at all. A change
+    /// by which a connection turns out not to be wanted is delivered, and says so.
+    pub fn admits(&self, body: &mut EventBody) -> bool {
+        if !self.has_kernel_part() {
+            return true;
+        }
+        let (tuple, netns, listens) = match body {
+            EventBody::StateChange(c) => {
+                let listens = state::is_listener(c.from as u8, c.to as u8);
+                (&c.tuple, c.netns, listens)
+            }
+            EventBody::TimewaitEnd(end) => (&end.tuple, end.netns, false),
+            EventBody::Found(found) => {
+                let listens = found.state == TcpState::Listen;
+                (&found.tuple, found.netns, listens)
+            }
+            _ => return true,
+        };
+        let subject = tuple.subject(netns, listens);
+        if self.kernel.verdict(&subject) != Verdict::Reject {
+            return true;
+        }
+        let EventBody::StateChange(change) = body else {
+            return false;
+        };
+        let opening = subject.at_opening(change.from as u8);
+        let undecided = |opening| self.kernel.verdict(&opening) == Verdict::Undecided;
+        change.unwanted = opening.is_some_and(undecided);
+        change.unwanted
     }
 
     fn wants_state(&self, transition: &Transition) -> bool {

@@ -6,8 +6,9 @@ use anyhow::Result;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    engine::{Engine, Event, Update},
+    engine::{Account, Engine, Event, EventBody, Update},
     filter::Gate,
+    recording::Recorder,
     render::completeness::Completeness,
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
@@ -31,6 +32,8 @@ pub struct Pipeline<'a, S> {
     pub output: Output,
     /// Transitions after which the run ends; `u64::MAX`: never.
     pub stop_after: u64,
+    /// Who takes down what the engine is about to be told.
+    pub tap: Option<&'a mut Recorder>,
 }
 
 /// How a run went.
@@ -44,6 +47,10 @@ pub struct Outcome {
     pub shown: u64,
     /// The engine as it was left.
     pub engine: Engine,
+    /// What the source counted.
+    pub account: Account,
+    /// Where it was shown.
+    pub output: Output,
 }
 
 /// Whether to go on.
@@ -73,10 +80,9 @@ impl<S: EventSource> Pipeline<'_, S> {
                 ended = shutdown.wait() => break Some(ended?),
                 _ = stock.tick() => {
                     self.source.take_stock(&mut events)?;
-                    if self.process(&mut events, &mut updates, &mut shown)? == Flow::Enough {
-                        break None;
+                    if let Some(tap) = &mut self.tap {
+                        tap.account(&self.source.account()?)?;
                     }
-                    self.sink.tick(&self.engine, self.output.buffer())?;
                 }
                 more = self.source.next_batch(wake_by, &mut events) => if !more? { break None },
             }
@@ -88,7 +94,8 @@ impl<S: EventSource> Pipeline<'_, S> {
         }
         self.engine.finish(&mut updates);
         self.show(&mut updates, &mut shown)?;
-        let completeness = Completeness::new(&self.source.account()?, self.engine.ledger());
+        let account = self.source.account()?;
+        let completeness = Completeness::new(&account, self.engine.ledger());
         self.sink
             .end(&self.engine, &completeness, self.output.buffer())?;
         self.output.flush()?;
@@ -97,6 +104,8 @@ impl<S: EventSource> Pipeline<'_, S> {
             completeness,
             shown,
             engine: self.engine,
+            account,
+            output: self.output,
         })
     }
 
@@ -107,10 +116,18 @@ impl<S: EventSource> Pipeline<'_, S> {
         updates: &mut Vec<Update>,
         shown: &mut u64,
     ) -> Result<Flow> {
+        if let Some(tap) = &mut self.tap {
+            tap.take(events)?;
+        }
         for event in events.drain(..) {
             self.engine.handle_event(&event, updates);
-            if updates.len() >= 1024 && self.show(updates, shown)? == Flow::Enough {
+            // Stock was taken: told by an event, so that a recording has it at the same place.
+            let stock = matches!(event.body, EventBody::Clock { .. });
+            if (stock || updates.len() >= 1024) && self.show(updates, shown)? == Flow::Enough {
                 break;
+            }
+            if stock {
+                self.sink.tick(&self.engine, self.output.buffer())?;
             }
         }
         let flow = self.show(updates, shown)?;

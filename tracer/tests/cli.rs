@@ -62,6 +62,52 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn recordings_take_no_options_of_the_kernel() {
+    for (arguments, word) in [
+        (
+            &["trace", "--from", "x.tdw", "--ring-size", "16M"][..],
+            "--ring-size",
+        ),
+        (&["trace", "--from", "x.tdw", "-d", "5"], "--duration"),
+        (
+            &["trace", "--from", "x.tdw", "--tw-source", "timer"],
+            "--tw-source",
+        ),
+        (&["trace", "--from", "x.tdw", "--", "true"], "COMMAND"),
+        (
+            &["hist", "-i", "1", "--count", "2", "--from", "x.tdw"],
+            "--count",
+        ),
+        (&["trace", "--strict"], "--from"),
+        (&["record"], "--output"),
+        (&["record", "-o", "x.tdw", "--comm", "nginx"], "--comm"),
+        (
+            &["record", "-o", "x.tdw", "--compress-level", "0"],
+            "--compress-level",
+        ),
+    ] {
+        let output = tcpdwell(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    for (file, word) in [
+        ("/no/such/file.tdw", "/no/such/file.tdw"),
+        ("/proc/self/status", "no recording"),
+    ] {
+        let output = tcpdwell(&["trace", "--from", file]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(word), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn too_many_values_are_refused() {
     let many = vec!["10.0.0.1"; 17].join(",");
     let output = tcpdwell(&["trace", "--raddr", &many]);
@@ -77,10 +123,10 @@ fn nothing_typed_shows_the_verbs() {
     let output = tcpdwell(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for verb in ["trace", "hist", "check"] {
+    for verb in ["trace", "hist", "record", "verify", "repair", "check"] {
         assert!(help.contains(verb));
     }
-    for later in ["record", "stuck", "diagnose", "serve"] {
+    for later in ["stuck", "diagnose", "serve"] {
         assert!(!help.contains(later), "--help promises {later}");
     }
 }

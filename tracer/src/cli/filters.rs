@@ -61,6 +61,18 @@ impl FilterArgs {
         states
     }
 
+    /// The options that are asked of more than the kernel can tell when it happens.
+    pub(crate) fn decided_later(&self) -> Vec<&'static str> {
+        let asked = [
+            (self.pid.is_empty(), "--pid"),
+            (self.comm.is_empty(), "--comm"),
+            (self.cgroup.is_empty(), "--cgroup"),
+            (self.state.is_empty(), "--state"),
+        ];
+        let asked = asked.into_iter().filter(|(is_empty, _)| !is_empty);
+        asked.map(|(_, option)| option).collect()
+    }
+
     /// Whether nothing is asked of a connection's owner.
     pub(crate) fn kernel_decides(&self) -> bool {
         self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty()

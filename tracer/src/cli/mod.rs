@@ -2,6 +2,7 @@
 //! filter options mean together.
 
 mod filters;
+mod recording;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
@@ -9,6 +10,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use filters::FilterArgs;
+pub use recording::{FromArgs, RecordArgs, RepairArgs, VerifyArgs};
 pub use values::RingSize;
 
 use crate::{
@@ -39,11 +41,17 @@ pub enum Verb {
     Trace(Box<TraceArgs>),
     /// How long connections stay in each state, as histograms.
     Hist(Box<HistArgs>),
+    /// Write what happens into a recording: studied elsewhere, it gives the same answers.
+    Record(Box<RecordArgs>),
+    /// Look whether recordings are intact.
+    Verify(VerifyArgs),
+    /// Write what is intact of a damaged recording into a new one.
+    Repair(RepairArgs),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
 }
 
-/// What every verb takes that watches the running kernel.
+/// What every verb takes that watches the running kernel, or a recording of one.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -56,6 +64,8 @@ pub struct RunArgs {
     pub duration: Option<Duration>,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
     /// Run a command, and trace until it ends. Its output goes to stderr, unless -o is given.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -100,7 +110,7 @@ pub struct HistArgs {
     #[arg(short, long, value_name = "DURATION", value_parser = values::interval)]
     pub interval: Option<Duration>,
     /// End after so many intervals.
-    #[arg(long, value_name = "N", requires = "interval", conflicts_with = "duration",
+    #[arg(long, value_name = "N", requires = "interval", conflicts_with_all = ["duration", "from"],
           value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
     /// Each interval's histogram holds all that came before, too.

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::live::Live;
+use super::replay;
 use crate::{
     cli::{HistArgs, HistKeyArg},
-    sink::{HistKey, HistOptions, HistSink},
+    sink::{HistKey, HistOptions, HistSink, Sink},
 };
 
 /// Runs it.
@@ -17,7 +17,7 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
     if let (Some(interval), Some(count)) = (args.interval, args.count) {
         args.run.duration = interval.checked_mul(count);
     }
-    let sink = HistSink::new(HistOptions {
+    let options = HistOptions {
         states,
         interval: args.interval,
         cumulative: args.cumulative,
@@ -25,10 +25,9 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         by: args.by.map(key),
         // Whom a connection belongs to is told with its transitions only.
         open: args.run.filters.kernel_decides(),
-    });
-    Live::attach(args.run, verbosity)?
-        .run(Box::new(sink), u64::MAX)
-        .await
+    };
+    let sink = move || -> Box<dyn Sink> { Box::new(HistSink::new(options.clone())) };
+    Box::pin(replay::or_live(args.run, verbosity, u64::MAX, sink)).await
 }
 
 const fn key(by: HistKeyArg) -> HistKey {

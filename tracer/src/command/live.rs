@@ -15,6 +15,7 @@ use crate::{
     filter::{Filter, Gate},
     logging,
     pipeline::{Outcome, Pipeline},
+    recording::Recorder,
     render::{dwells, ends},
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
@@ -29,6 +30,7 @@ pub(super) struct Live {
     source: LiveSource,
     start: Start,
     verbosity: u8,
+    stdout_is_ours: bool,
 }
 
 impl Live {
@@ -38,12 +40,33 @@ impl Live {
         let kernel = Kernel::look();
         require(&kernel)?;
         let output = Output::open(args.output.as_deref())?;
+        Self::attach_to(args, filter, &kernel, output, verbosity)
+    }
+
+    /// The same, for what prints nothing.
+    pub(super) fn attach_silent(args: RunArgs, verbosity: u8) -> Result<Self> {
+        let filter = Filter::try_from(args.filters.clone())?;
+        let kernel = Kernel::look();
+        require(&kernel)?;
+        let mut live = Self::attach_to(args, filter, &kernel, Output::nowhere(), verbosity)?;
+        live.stdout_is_ours = false;
+        Ok(live)
+    }
+
+    fn attach_to(
+        args: RunArgs,
+        filter: Filter,
+        kernel: &Kernel,
+        output: Output,
+        verbosity: u8,
+    ) -> Result<Self> {
         let options = args.live.options(filter.clone(), logging::level(verbosity));
-        let probes = Probes::attach(&kernel, &options)?;
+        let probes = Probes::attach(kernel, &options)?;
         let source = LiveSource::new(probes, &filter)?;
         tell_rung(source.probes(), &filter)?;
-        let start = start(kernel.release, source.probes());
+        let start = start(kernel.release.clone(), source.probes());
         Ok(Self {
+            stdout_is_ours: args.output.is_none(),
             args,
             filter,
             output,
@@ -53,10 +76,26 @@ impl Live {
         })
     }
 
+    /// What it stands on.
+    pub(super) const fn start(&self) -> &Start {
+        &self.start
+    }
+
     /// Runs until it is ended from outside, or so many transitions were shown.
-    pub(super) async fn run(mut self, sink: Box<dyn Sink>, stop_after: u64) -> Result<ExitCode> {
+    pub(super) async fn run(self, sink: Box<dyn Sink>, stop_after: u64) -> Result<ExitCode> {
+        self.tapped(sink, stop_after, None).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The same, while all that the engine is told is recorded, too.
+    pub(super) async fn tapped(
+        mut self,
+        sink: Box<dyn Sink>,
+        stop_after: u64,
+        tap: Option<&mut Recorder>,
+    ) -> Result<Outcome> {
         let mut shutdown = Shutdown::new(self.args.duration)?;
-        shutdown.run(&self.args.command, self.args.output.is_none())?;
+        shutdown.run(&self.args.command, self.stdout_is_ours)?;
         if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
             log::debug!("privileges are kept: every look at TIME_WAIT takes them");
         } else {
@@ -69,10 +108,11 @@ impl Live {
             sink,
             output: self.output,
             stop_after,
+            tap,
         };
         let outcome = pipeline.run(&self.start, &mut shutdown).await?;
         tell_outcome(&outcome, &self.args.command, self.verbosity);
-        Ok(ExitCode::SUCCESS)
+        Ok(outcome)
     }
 }
 
@@ -84,18 +124,23 @@ fn start(kernel: String, probes: &Probes) -> Start {
             .trim()
             .to_owned(),
         kernel,
-        state: probes.source().name(),
-        time_wait: probes.timewait().map_or("none", TimewaitSource::name),
+        state: probes.source().name().to_owned(),
+        time_wait: probes
+            .timewait()
+            .map_or("none", TimewaitSource::name)
+            .to_owned(),
         snapshot: if probes.has_iterators() {
             "iter"
         } else {
             "none"
-        },
+        }
+        .to_owned(),
         owner: match probes.accept() {
             Some(source) => source.name(),
             None if probes.knows_tasks() => "state",
             None => "none",
-        },
+        }
+        .to_owned(),
     }
 }
 
@@ -142,7 +187,7 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
+pub(super) fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
     if let Some(Ended::Command(status)) = &outcome.ended {
         let name = command.first().map_or("", String::as_str);
         logging::note(&format!("the command '{name}' ended: {status}"));

@@ -3,7 +3,10 @@
 mod check;
 mod hist;
 mod live;
+mod record;
+mod replay;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Trace(args) => runtime.block_on(trace::run(*args, cli.verbose)),
         Verb::Hist(args) => runtime.block_on(hist::run(*args, cli.verbose)),
+        Verb::Record(args) => runtime.block_on(record::run(*args, cli.verbose)),
+        Verb::Verify(args) => verify::run(&args),
+        Verb::Repair(args) => verify::repair(&args),
         Verb::Check(args) => check::run(&args, cli.verbose),
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::live::Live;
+use super::replay;
 use crate::{
     cli::{TraceArgs, TraceFormat},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink},
@@ -12,15 +12,21 @@ use crate::{
 
 /// Runs it.
 pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
-    let live = Live::attach(args.run, verbosity)?;
-    let sink: Box<dyn Sink> = match args.format {
-        TraceFormat::Lines => Box::new(LinesSink::new(LineOptions {
+    let stop_after = args.stop_after.unwrap_or(u64::MAX);
+    let (format, options) = (
+        args.format,
+        LineOptions {
             relative: args.time,
             wall: args.timestamp,
             wide: args.wide,
-        })),
-        TraceFormat::Ndjson => Box::new(JsonSink::default()),
-        TraceFormat::Csv => Box::new(CsvSink::default()),
+        },
+    );
+    let sink = move || -> Box<dyn Sink> {
+        match format {
+            TraceFormat::Lines => Box::new(LinesSink::new(options)),
+            TraceFormat::Ndjson => Box::new(JsonSink::default()),
+            TraceFormat::Csv => Box::new(CsvSink::default()),
+        }
     };
-    live.run(sink, args.stop_after.unwrap_or(u64::MAX)).await
+    Box::pin(replay::or_live(args.run, verbosity, stop_after, sink)).await
 }

@@ -27,15 +27,15 @@ struct StartRow<'a> {
     schema: &'static str,
     host: &'a str,
     kernel: &'a str,
-    hooks: Hooks,
+    hooks: Hooks<'a>,
 }
 
 #[derive(Serialize)]
-struct Hooks {
-    state: &'static str,
-    time_wait: &'static str,
-    snapshot: &'static str,
-    owner: &'static str,
+struct Hooks<'a> {
+    state: &'a str,
+    time_wait: &'a str,
+    snapshot: &'a str,
+    owner: &'a str,
 }
 
 #[derive(Serialize)]
@@ -83,10 +83,10 @@ impl Sink for JsonSink {
             host: &start.host,
             kernel: &start.kernel,
             hooks: Hooks {
-                state: start.state,
-                time_wait: start.time_wait,
-                snapshot: start.snapshot,
-                owner: start.owner,
+                state: &start.state,
+                time_wait: &start.time_wait,
+                snapshot: &start.snapshot,
+                owner: &start.owner,
             },
         };
         line(&row, &mut self.text, out)

@@ -30,13 +30,13 @@ pub struct Start {
     /// `uname -r`.
     pub kernel: String,
     /// Where state changes come from.
-    pub state: &'static str,
+    pub state: String,
     /// Where the lives of TIME_WAIT sockets come from.
-    pub time_wait: &'static str,
+    pub time_wait: String,
     /// How sockets older than the trace are found.
-    pub snapshot: &'static str,
+    pub snapshot: String,
     /// Whether owners can be told, and how.
-    pub owner: &'static str,
+    pub owner: String,
 }
 
 /// Renders updates.

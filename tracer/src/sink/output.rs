@@ -47,6 +47,16 @@ impl Output {
         })
     }
 
+    /// For what prints nothing.
+    pub fn nowhere() -> Self {
+        Self {
+            target: Box::new(io::sink()),
+            path: None,
+            buffer: BytesMut::new(),
+            is_terminal: false,
+        }
+    }
+
     /// Whether a person watches.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal

@@ -43,6 +43,7 @@ mod test_not_root;
 mod test_older;
 mod test_owners;
 mod test_privileges;
+mod test_record;
 mod test_sampling;
 mod test_storm;
 mod test_two_tools;

@@ -1,0 +1,73 @@
+//! Options that make recordings, and that read them.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{LiveArgs, filters::FilterArgs, values};
+
+/// Where events come from, if not from the running kernel.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Recordings")]
+pub struct FromArgs {
+    /// Read these recordings instead of the running kernel, one after another.
+    #[arg(long = "from", value_name = "FILE", num_args = 1.., id = "from",
+          conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "command"])]
+    pub files: Vec<PathBuf>,
+    /// Fail (exit 1) where a recording is damaged or incomplete.
+    #[arg(long, requires = "from")]
+    pub strict: bool,
+}
+
+/// `record`.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("pid", |arg| arg.hide(true)),
+    mut_arg("comm", |arg| arg.hide(true)),
+    mut_arg("cgroup", |arg| arg.hide(true)),
+    mut_arg("state", |arg| arg.hide(true)),
+    after_help = "\
+The file is for its owner only (mode 0600): addresses and process names are in it. It grows by whole, \
+checksummed blocks, once a second or more often: after a crash all of them can be read. What a slow disk \
+keeps from being recorded is counted and told. Owners and states are filtered when it is read: \
+'tcpdwell trace --from FILE --comm nginx'."
+)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+    /// The recording: a file that is not there yet, or a directory in which one is made.
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub output: PathBuf,
+    /// How hard to compress: 1 (fastest) to 19.
+    #[arg(long, value_name = "LEVEL", default_value_t = 1,
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub compress_level: i32,
+    /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
+    #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+    /// Run a command, and record until it ends.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 1: something is damaged or missing.")]
+pub struct VerifyArgs {
+    /// Recordings.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The damaged recording: it is only read.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The new one: a file that is not there yet.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}

@@ -1,0 +1,168 @@
+//! `record`: all that the engine is told, into a file.
+
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _, stderr},
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use anyhow::Result;
+use bytes::BytesMut;
+
+use super::live::Live;
+use crate::{
+    cli::{FromArgs, RecordArgs, RunArgs},
+    clock,
+    engine::{Engine, EventBody, Update},
+    error::Failure,
+    filter::Filter,
+    logging,
+    recording::{ClockPair, Files, Gauge, Hooks, META_SCHEMA, Meta, Recorder, Summary},
+    render::completeness::Completeness,
+    sink::{Sink, Start},
+};
+
+/// Runs it.
+pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
+    if let [option, ..] = args.filters.decided_later()[..] {
+        let why = format!(
+            "{option}: what is recorded is decided by the kernel programs, which can't tell that yet; \
+             record without it, and give it to the verb that reads: tcpdwell trace --from FILE {option} ..."
+        );
+        return Err(Failure::Usage(why).into());
+    }
+    let filtered = Filter::try_from(args.filters.clone())?.has_kernel_part();
+    let run = RunArgs {
+        filters: args.filters,
+        output: None,
+        duration: args.duration,
+        live: args.live,
+        from: FromArgs::default(),
+        command: args.command,
+    };
+    let live = Live::attach_silent(run, verbosity)?;
+    let meta = meta(live.start(), filtered);
+    let mut recorder = Recorder::start(&Files::new(&args.output, args.compress_level, meta))?;
+    let progress = ProgressLine::new(recorder.gauge());
+    let outcome = live
+        .tapped(Box::new(progress), u64::MAX, Some(&mut recorder))
+        .await?;
+    let summary = recorder.finish(&outcome.account)?;
+    logging::note(&line(&summary));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(summary: &Summary) -> String {
+    let progress = &summary.progress;
+    let mut line = format!(
+        "recorded {} events, {} bytes, in '{}'",
+        progress.events - progress.dropped,
+        summary.bytes,
+        summary.path.display()
+    );
+    if progress.dropped > 0 {
+        line += &format!(
+            "; {} events are missing, because the disk was too slow",
+            progress.dropped
+        );
+    }
+    line
+}
+
+fn meta(start: &Start, filtered: bool) -> Meta {
+    let read = |path| {
+        let text = fs::read_to_string(path).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let id = read("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    Meta {
+        schema: META_SCHEMA.to_owned(),
+        recording: id,
+        segment: 0,
+        host: start.host.clone(),
+        machine_id: read("/etc/machine-id"),
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        kernel: start.kernel.clone(),
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        command_line: std::env::args_os()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
+        filtered,
+        hooks: Hooks {
+            state: start.state.clone(),
+            time_wait: start.time_wait.clone(),
+            snapshot: start.snapshot.clone(),
+            owner: start.owner.clone(),
+        },
+        clock: clocks(),
+    }
+}
+
+fn clocks() -> ClockPair {
+    let anchor = clock::anchor();
+    let wall_ns = match anchor.body {
+        EventBody::Clock { wall_ns } => wall_ns,
+        _ => 0,
+    };
+    ClockPair {
+        mono_ns: anchor.at.0,
+        wall_ns,
+    }
+}
+
+/// How it goes, once a second, where a person watches.
+struct ProgressLine {
+    gauge: Arc<Gauge>,
+    is_terminal: bool,
+    before: u64,
+}
+
+impl ProgressLine {
+    fn new(gauge: Arc<Gauge>) -> Self {
+        Self {
+            gauge,
+            is_terminal: stderr().is_terminal(),
+            before: 0,
+        }
+    }
+}
+
+impl Sink for ProgressLine {
+    fn start(&mut self, _start: &Start, _out: &mut BytesMut) -> Result<()> {
+        Ok(())
+    }
+
+    fn update(&mut self, _update: &Update, _out: &mut BytesMut) -> Result<()> {
+        Ok(())
+    }
+
+    fn tick(&mut self, engine: &Engine, _out: &mut BytesMut) -> Result<()> {
+        if !self.is_terminal {
+            return Ok(());
+        }
+        let events = self.gauge.events.load(Relaxed);
+        let rate = events.saturating_sub(self.before);
+        self.before = events;
+        let lost = engine.ledger().lost.total() + self.gauge.dropped.load(Relaxed);
+        let kilobytes = self.gauge.bytes.load(Relaxed) / 1000;
+        // A terminal that is gone is nobody who watches.
+        let _ = write!(
+            stderr().lock(),
+            "\r\x1b[Krecording: {events} events, {rate}/s, {kilobytes} kB, lost {lost}"
+        );
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        _engine: &Engine,
+        _completeness: &Completeness,
+        _out: &mut BytesMut,
+    ) -> Result<()> {
+        if self.is_terminal {
+            let _ = write!(stderr().lock(), "\r\x1b[K");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! What the verbs do that read the running kernel or a recording: the same, whichever it is.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::live::{Live, tell_outcome};
+use crate::{
+    cli::RunArgs,
+    engine::{ConnId, Engine, Limits},
+    filter::{Filter, Gate},
+    logging,
+    pipeline::Pipeline,
+    recording::{self, Meta},
+    shutdown::{Ended, Shutdown},
+    sink::{Output, Sink, Start},
+    source::file::FileSource,
+};
+
+/// Runs on what `--from` names, or live. Each recording gets a sink and an engine of its own: sockets
+/// of two hosts, or of two boots, have nothing to do with each other.
+pub(super) async fn or_live(
+    args: RunArgs,
+    verbosity: u8,
+    stop_after: u64,
+    mut sink: impl FnMut() -> Box<dyn Sink>,
+) -> Result<ExitCode> {
+    if args.from.files.is_empty() {
+        return Live::attach(args, verbosity)?.run(sink(), stop_after).await;
+    }
+    let filter = Filter::try_from(args.filters)?;
+    let recordings = recording::recordings(&args.from.files)?;
+    let mut output = Output::open(args.output.as_deref())?;
+    let mut shutdown = Shutdown::new(None)?;
+    let (mut left, mut first, mut is_damaged) = (stop_after, ConnId(1), false);
+    for parts in recordings {
+        let mut source = FileSource::new(parts, filter.clone());
+        let start = start(source.meta());
+        logging::note(&format!(
+            "reading a recording of {} ({}), {}",
+            start.host,
+            start.kernel,
+            began(source.meta())
+        ));
+        let pipeline = Pipeline {
+            source: &mut source,
+            engine: Engine::new(Limits::default()).naming_from(first),
+            gate: Gate::new(filter.clone()),
+            sink: sink(),
+            output,
+            stop_after: left,
+            tap: None,
+        };
+        let outcome = pipeline.run(&start, &mut shutdown).await?;
+        tell_outcome(&outcome, &[], verbosity);
+        is_damaged |= source.is_damaged();
+        first = outcome.engine.next_name();
+        left -= outcome.shown;
+        output = outcome.output;
+        if left == 0 || matches!(outcome.ended, Some(Ended::Signal)) {
+            break;
+        }
+    }
+    let failed = is_damaged && args.from.strict;
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// What the recording stood on.
+fn start(meta: &Meta) -> Start {
+    let hooks = meta.hooks.clone();
+    Start {
+        host: meta.host.clone(),
+        kernel: meta.kernel.clone(),
+        state: hooks.state,
+        time_wait: hooks.time_wait,
+        snapshot: hooks.snapshot,
+        owner: hooks.owner,
+    }
+}
+
+fn began(meta: &Meta) -> String {
+    let wall_ns = i128::from(meta.clock.wall_ns);
+    match jiff::Timestamp::from_nanosecond(wall_ns) {
+        Ok(began) if wall_ns > 0 => format!("begun {}", began.strftime("%F %T UTC")),
+        _ => "begun at an unknown time".to_owned(),
+    }
+}

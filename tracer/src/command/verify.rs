@@ -1,0 +1,87 @@
+//! `verify`: whether recordings are intact. `repair`: what is, into a new file.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cli::{RepairArgs, VerifyArgs},
+    logging,
+    recording::{Inspection, inspect, repair as repair_into},
+};
+
+/// Runs `verify`. Exit code 1 where something is damaged.
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let mut is_damaged = false;
+    for path in &args.files {
+        let mut out = io::stdout().lock();
+        let inspection = inspect(open(path)?, |line| {
+            writeln!(out, "{line}").context("writing to standard output")
+        })
+        .with_context(|| format!("reading the recording '{}'", path.display()))?;
+        let verdict = verdict(&inspection);
+        writeln!(out, "{}: {verdict}", path.display()).context("writing to standard output")?;
+        is_damaged |= !inspection.is_intact();
+    }
+    Ok(if is_damaged {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Runs `repair`.
+pub(super) fn repair(args: &RepairArgs) -> Result<ExitCode> {
+    let from = open(&args.file)?;
+    let shown = args.output.display();
+    let to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&args.output)
+        .with_context(|| format!("making '{shown}'"))?;
+    let mut to = BufWriter::new(to);
+    let repaired = repair_into(from, &mut to)
+        .with_context(|| format!("repairing '{}' into '{shown}'", args.file.display()))?;
+    let synced = to.flush().and_then(|()| to.get_ref().sync_all());
+    synced.with_context(|| format!("writing '{shown}'"))?;
+    logging::note(&format!(
+        "'{shown}' has {} blocks with {} events; {} bytes that were no intact block are left out",
+        repaired.blocks, repaired.events, repaired.damaged_bytes
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("opening the recording '{}'", path.display()))
+}
+
+fn verdict(inspection: &Inspection) -> String {
+    let Inspection {
+        blocks,
+        events,
+        damaged_bytes,
+        missing_blocks,
+        dropped,
+        ..
+    } = inspection;
+    let mut verdict = if inspection.is_intact() {
+        "intact".to_owned()
+    } else {
+        "DAMAGED".to_owned()
+    };
+    verdict += &format!(
+        ", {blocks} blocks, {events} events, {damaged_bytes} damaged bytes, {missing_blocks} missing \
+         blocks, {dropped} events dropped by the recorder"
+    );
+    if !inspection.is_ended {
+        verdict += ", not ended in order";
+    }
+    verdict
+}

@@ -1,0 +1,270 @@
+//! Events from a recording, in place of the kernel's. What is missing is told as lost.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Take},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{Account, EventSource};
+use crate::{
+    engine::{Event, EventBody, LostCount, Mono},
+    filter::Filter,
+    recording::{BlockReader, BlockType, Header, Ledger, Meta, Next, Part, decode},
+};
+
+/// One recording as a source, however many files it takes.
+#[derive(Debug)]
+pub struct FileSource {
+    meta: Meta,
+    filter: Filter,
+    parts: VecDeque<Part>,
+    open: Option<(PathBuf, BlockReader<Take<File>>)>,
+    account: Account,
+    /// Not wanted by the filter.
+    filtered: u64,
+    /// Events that are missing.
+    missing: u64,
+    /// What the next intact block should be.
+    expected: Option<Expected>,
+    is_damaged: bool,
+    unknown: u64,
+}
+
+/// Where the reading stands.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    seq: u64,
+    /// Events up to here.
+    events: u64,
+    /// Time of the latest.
+    at: Mono,
+    /// It was ended in order.
+    ended: bool,
+}
+
+impl FileSource {
+    /// Reads these parts of one recording, in this order.
+    pub fn new(parts: Vec<Part>, filter: Filter) -> Self {
+        let meta = parts.iter().find_map(|part| part.meta.clone());
+        let is_damaged = meta.is_none();
+        if is_damaged {
+            log::warn!("what the recording stands on (host, kernel, hooks) is lost");
+        }
+        Self {
+            meta: meta.unwrap_or_default(),
+            filter,
+            parts: parts.into(),
+            open: None,
+            account: Account::default(),
+            filtered: 0,
+            missing: 0,
+            expected: None,
+            is_damaged,
+            unknown: 0,
+        }
+    }
+
+    /// What the recording stands on.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Whether something of it is missing or damaged.
+    pub const fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    /// The events of the next intact block; `false`: there is none.
+    fn block(&mut self, events: &mut Vec<Event>) -> Result<bool> {
+        loop {
+            let Some((path, reader)) = &mut self.open else {
+                let Some(part) = self.parts.pop_front() else {
+                    self.tell_end();
+                    return Ok(false);
+                };
+                self.open = Some(open(part)?);
+                continue;
+            };
+            let shown = path.display();
+            let next = reader.read();
+            match next.with_context(|| format!("reading the recording '{shown}'"))? {
+                Next::Damage { offset, bytes, why } => {
+                    log::warn!("'{shown}': {bytes} bytes at {offset} are no intact block: {why}");
+                    self.is_damaged = true;
+                }
+                Next::End => self.open = None,
+                Next::Block { header, .. } if self.is_repeat(&header) => {}
+                Next::Block { header, .. } => {
+                    if self.take(&header, events) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the block was there before: a file was given twice, or glued to itself.
+    fn is_repeat(&mut self, header: &Header) -> bool {
+        let repeats = self.expected.is_some_and(|e| header.seq < e.seq);
+        if repeats {
+            log::warn!("block {} comes again, and is left out", header.seq);
+            self.is_damaged = true;
+        }
+        repeats
+    }
+
+    /// Takes an intact block in; whether it held events.
+    fn take(&mut self, header: &Header, events: &mut Vec<Event>) -> bool {
+        let payload = self.open.as_ref().map_or(&[][..], |(_, r)| r.payload());
+        let for_us = header.flags == 0 && header.codec.is_some();
+        let (ledger, holds_events) = match header.kind {
+            BlockType::Events if for_us => {
+                let mut read = Vec::new();
+                match decode(payload, header.count, &mut read) {
+                    Ok(decoded) => {
+                        self.unknown += u64::from(decoded.unknown);
+                        self.tell_gap(header, &decoded.ledger, events);
+                        self.pass(read, events);
+                        (Some(decoded.ledger), true)
+                    }
+                    Err(why) => {
+                        log::warn!("block {} can't be understood: {why}", header.seq);
+                        self.is_damaged = true;
+                        return false;
+                    }
+                }
+            }
+            BlockType::End if for_us => match Ledger::of_end(payload) {
+                Ok(ledger) => {
+                    self.tell_gap(header, &ledger, events);
+                    (Some(ledger), false)
+                }
+                Err(_) => (None, false),
+            },
+            _ => (None, false),
+        };
+        let ledger = ledger.unwrap_or(Ledger {
+            events_before: self.expected.map_or(0, |e| e.events),
+            account: None,
+        });
+        if let Some(account) = ledger.account {
+            self.account = account;
+        }
+        self.expected = Some(Expected {
+            seq: header.seq + 1,
+            events: ledger.events_before + u64::from(header.count),
+            at: Mono(header.last_ts),
+            ended: header.kind == BlockType::End,
+        });
+        holds_events || !events.is_empty()
+    }
+
+    /// What is missing between the block before and this one.
+    fn tell_gap(&mut self, header: &Header, ledger: &Ledger, events: &mut Vec<Event>) {
+        let at = Mono(header.first_ts);
+        let Some(expected) = self.expected else {
+            if header.seq > 1 {
+                log::warn!(
+                    "the recording's beginning ({} blocks, {} events) is not there",
+                    header.seq,
+                    ledger.events_before
+                );
+            }
+            return;
+        };
+        let gone = ledger
+            .events_before
+            .saturating_sub(header.lost_before)
+            .saturating_sub(expected.events);
+        if header.seq > expected.seq || gone > 0 {
+            log::warn!(
+                "{} blocks with {gone} events in {:.3} s are missing before block {}",
+                header.seq - expected.seq,
+                at.since(expected.at).as_secs_f64(),
+                header.seq
+            );
+            self.is_damaged = true;
+        }
+        if header.lost_before > 0 {
+            log::warn!(
+                "{} events were not recorded: the disk was too slow",
+                header.lost_before
+            );
+        }
+        let recording = gone + header.lost_before;
+        if recording > 0 {
+            self.missing += recording;
+            let lost = LostCount {
+                recording,
+                ..LostCount::default()
+            };
+            let body = EventBody::Lost(lost);
+            events.push(Event { at, body });
+        }
+    }
+
+    /// Lets through what the filter of the kernel programs would have.
+    fn pass(&mut self, read: Vec<Event>, events: &mut Vec<Event>) {
+        events.extend(read.into_iter().filter_map(|mut event| {
+            let wanted = self.filter.admits(&mut event.body);
+            let counted = !matches!(event.body, EventBody::Found(_));
+            self.filtered += u64::from(!wanted && counted);
+            wanted.then_some(event)
+        }));
+    }
+
+    /// How it ended.
+    fn tell_end(&mut self) {
+        if self.unknown > 0 {
+            log::warn!(
+                "{} events are of a newer tcpdwell, and are left out",
+                self.unknown
+            );
+        }
+        if !self.expected.is_some_and(|e| e.ended) {
+            log::warn!(
+                "the recording was not ended in order: its recorder was killed, or its file is cut \
+                 off; what came last, a second as a rule, is missing"
+            );
+            self.is_damaged = true;
+        }
+    }
+}
+
+fn open(part: Part) -> Result<(PathBuf, BlockReader<Take<File>>)> {
+    let reading = || format!("reading the recording '{}'", part.path.display());
+    let mut file = File::open(&part.path).with_context(reading)?;
+    file.seek(SeekFrom::Start(part.offset))
+        .with_context(reading)?;
+    let reader = BlockReader::new(file.take(part.bytes), part.offset).with_context(reading)?;
+    Ok((part.path, reader))
+}
+
+impl EventSource for FileSource {
+    async fn next_batch(&mut self, _by: Option<Mono>, events: &mut Vec<Event>) -> Result<bool> {
+        // A file is always ready: signals get their turn here.
+        tokio::task::yield_now().await;
+        self.block(events)
+    }
+
+    /// The recording holds what was noticed when it was made.
+    fn take_stock(&mut self, _events: &mut Vec<Event>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn finish(&mut self, _events: &mut Vec<Event>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn account(&mut self) -> Result<Account> {
+        let mut account = self.account;
+        account.lost.recording += self.missing;
+        account.counters.filtered += self.filtered;
+        account.counters.submitted = account.counters.submitted.saturating_sub(self.filtered);
+        Ok(account)
+    }
+}

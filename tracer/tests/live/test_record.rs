@@ -1,0 +1,187 @@
+//! What `record` writes is what `trace` sees; and a recorder that is killed loses a second at most.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    clock::mono_ns,
+    compare,
+    observed::Finished,
+    row::Row,
+    skip::{Noise, turn},
+    small::{SMALL, namespace, of_netns},
+    tool::{Tool, binary, trace},
+    workload::Lane,
+};
+
+fn record(path: &Path, netns: u32) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["record", "-o"]).arg(path);
+    command.args(["--netns", &netns.to_string()]);
+    command
+}
+
+/// `trace --from`, with these arguments.
+fn replay(path: &Path, arguments: &[&str]) -> Finished {
+    let mut command = trace(arguments);
+    let output = command.arg("--from").arg(path).output().unwrap();
+    Finished {
+        status: output.status,
+        stdout: output.stdout,
+        stderr: output.stderr,
+    }
+}
+
+fn verify(path: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(binary());
+    let output = command.arg("verify").arg(path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
+}
+
+/// A place for recordings, gone afterwards.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("of-a-test.tdw");
+    (directory, path)
+}
+
+#[test]
+fn a_recording_says_what_trace_said() {
+    let Some(_turn) = turn("a_recording_says_what_trace_said", Noise::Little) else {
+        return;
+    };
+    let lane = Lane { test: 16, space: 0 };
+    let space = namespace(lane, SMALL);
+    let inode = space.inode;
+    let (_directory, path) = place();
+    let live = Tool::attached(&mut trace([
+        "--format",
+        "ndjson",
+        "--netns",
+        &inode.to_string(),
+    ]));
+    let recorder = Tool::attached(&mut record(&path, inode));
+    let ledger = space.run();
+    live.purged(ledger.time_waits());
+    let (live, recorder) = (live.interrupt(), recorder.interrupt());
+    recorder.assert_success();
+    assert_eq!(recorder.completeness().lost, 0);
+    assert!(recorder.stdout.is_empty(), "record prints no data");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, said) = verify(&path);
+    assert_eq!(code, Some(0), "{said}");
+
+    let replayed = replay(&path, &["--format", "ndjson", "--strict"]);
+    replayed.assert_success();
+    replayed.assert_keys();
+    assert_eq!(replayed.completeness(), recorder.completeness());
+    let identities = |finished: &Finished| {
+        let rows = finished.rows();
+        let rows = of_netns(&rows, &[inode], lane);
+        compare::exact(&ledger, &rows);
+        let mut identities: Vec<_> = rows.into_iter().map(Row::identity).collect();
+        identities.sort();
+        identities
+    };
+    assert_eq!(identities(&live), identities(&replayed));
+
+    // A filter means on a recording what it means in the kernel.
+    let port = lane.port(0).to_string();
+    let some = replay(&path, &["--format", "ndjson", "-L", &port]);
+    some.assert_success();
+    let (all, rows) = (replayed.rows(), some.rows());
+    let wanted = all.iter().filter(|row| row.lport == Some(lane.port(0)));
+    assert_eq!(rows.len(), wanted.count());
+    assert!(!rows.is_empty() && rows.len() < all.len());
+    some.completeness();
+}
+
+#[test]
+fn a_killed_recorder_loses_a_second_at_most() {
+    let Some(_turn) = turn("a_killed_recorder_loses_a_second_at_most", Noise::Little) else {
+        return;
+    };
+    let netns = fs::metadata("/proc/self/ns/net").unwrap();
+    let netns = u32::try_from(std::os::unix::fs::MetadataExt::ino(&netns)).unwrap();
+    let (_directory, path) = place();
+    let recorder = Tool::attached(&mut record(&path, netns));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut byte = [0];
+            if stream.unwrap().read(&mut byte).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+    });
+    let began = mono_ns();
+    while mono_ns() - began < 3_000_000_000 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"x").unwrap();
+    }
+    let killed = mono_ns();
+    recorder.signal(Signal::KILL);
+    recorder.wait();
+    drop(TcpStream::connect(address).unwrap());
+    server.join().unwrap();
+
+    let replayed = replay(&path, &["--format", "ndjson"]);
+    replayed.assert_success();
+    assert!(
+        replayed.diagnostics().contains("not ended in order"),
+        "{}",
+        replayed.diagnostics()
+    );
+    let strict = replay(&path, &["--strict", "-L", "1"]);
+    assert_eq!(strict.status.code(), Some(1));
+    let ours = |row: &&Row| row.rport == Some(address.port()) || row.lport == Some(address.port());
+    let rows = replayed.rows();
+    let last = rows.iter().filter(ours).map(|row| row.mono_ns).max();
+    let last = last.expect("what came in the first two seconds");
+    let missing = Duration::from_nanos(killed - last);
+    eprintln!("killed: {missing:?} of {} transitions missing", rows.len());
+    assert!(missing < Duration::from_millis(1100), "{missing:?}");
+    let (code, said) = verify(&path);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("not ended in order"), "{said}");
+}
+
+#[test]
+fn a_recorder_says_so_when_it_can_not_go_on() {
+    let Some(_turn) = turn("a_recorder_says_so_when_it_can_not_go_on", Noise::Little) else {
+        return;
+    };
+    let (_directory, path) = place();
+    let recorder = Tool::attached(&mut record(&path, 1));
+    fs::remove_file(&path).unwrap();
+    let finished = recorder.wait();
+    assert_eq!(finished.status.code(), Some(1));
+    let said = finished.diagnostics();
+    assert!(said.contains("the file was removed"), "{said}");
+
+    // What is there is never written over.
+    fs::write(&path, "mine").unwrap();
+    let refused = Tool::started(&mut record(&path, 1)).wait();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.diagnostics().contains("exists already"));
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+
+    // A full disk.
+    let full = path.with_extension("full");
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let refused = Tool::started(&mut record(&full, 1)).wait();
+    assert_eq!(refused.status.code(), Some(1));
+}

@@ -1,0 +1,191 @@
+//! Any event whatever.
+
+use proptest::{collection::vec, prelude::*};
+use tracer::engine::{
+    CgroupFact, EndReason, Endpoint, Event, EventBody, Evidence, Found, FourTuple, Held, LostCount,
+    Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange, TcpState,
+    TimewaitEnd, TimewaitRearmed,
+};
+
+/// Small numbers, so that flows come again, and any.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0..5u64, 1 => any::<u64>()]
+}
+
+fn sock() -> impl Strategy<Value = SockId> {
+    number().prop_map(SockId)
+}
+
+fn state() -> impl Strategy<Value = TcpState> {
+    (0..14u8).prop_map(TcpState::from_number)
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let address = prop_oneof![
+        Just([0; 16]),
+        (0..3u8).prop_map(|host| tracer_common::address::mapped([10, 0, 0, host])),
+        any::<[u8; 16]>(),
+    ];
+    (address, any::<u16>()).prop_map(|(address, port)| Endpoint { address, port })
+}
+
+fn tuple() -> impl Strategy<Value = FourTuple> {
+    (endpoint(), endpoint(), any::<u16>()).prop_map(|(local, remote, family)| FourTuple {
+        local,
+        remote,
+        family,
+    })
+}
+
+fn reason() -> impl Strategy<Value = EndReason> {
+    prop_oneof![
+        Just(EndReason::Expired),
+        Just(EndReason::ListenerClosed),
+        Just(EndReason::Unknown),
+    ]
+}
+
+fn moment() -> impl Strategy<Value = Option<Mono>> {
+    prop::option::of(any::<u64>().prop_map(Mono))
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    any::<(u16, bool, bool, bool, u32)>().prop_map(|(err, shut_both, has_file, dead, unread)| {
+        Evidence {
+            err,
+            shut_both,
+            has_file,
+            dead,
+            unread,
+        }
+    })
+}
+
+fn minisock() -> impl Strategy<Value = Minisock> {
+    prop_oneof![
+        (sock(), state()).prop_map(|(tw, state)| Minisock::Made { tw, state }),
+        reason().prop_map(Minisock::Refused),
+        Just(Minisock::Unseen),
+    ]
+}
+
+fn change() -> impl Strategy<Value = EventBody> {
+    let who = (sock(), number(), tuple(), 0..3u32);
+    let what = (state(), state(), 0..4u32, any::<bool>(), any::<bool>());
+    let more = (prop::option::of(evidence()), prop::option::of(minisock()));
+    (who, what, more).prop_map(|(who, what, (evidence, minisock))| {
+        EventBody::StateChange(StateChange {
+            sock: who.0,
+            cookie: who.1,
+            tuple: who.2,
+            netns: who.3,
+            from: what.0,
+            to: what.1,
+            pid: what.2,
+            twin: what.3,
+            unwanted: what.4,
+            evidence,
+            minisock,
+        })
+    })
+}
+
+fn end() -> impl Strategy<Value = EventBody> {
+    let who = (sock(), number(), tuple(), any::<u32>());
+    let what = (state(), reason(), moment(), moment(), any::<bool>());
+    (who, what).prop_map(|(who, what)| {
+        EventBody::TimewaitEnd(TimewaitEnd {
+            tw: who.0,
+            cookie: who.1,
+            tuple: who.2,
+            netns: who.3,
+            state: what.0,
+            reason: what.1,
+            stamp: what.2,
+            timer_set: what.3,
+            exact: what.4,
+        })
+    })
+}
+
+fn found() -> impl Strategy<Value = EventBody> {
+    let who = (sock(), number(), tuple(), any::<u32>());
+    let what = (state(), any::<bool>(), any::<u32>(), moment());
+    (who, what).prop_map(|(who, what)| {
+        EventBody::Found(Found {
+            sock: who.0,
+            cookie: who.1,
+            tuple: who.2,
+            netns: who.3,
+            state: what.0,
+            in_minisock: what.1,
+            pid: what.2,
+            entered: what.3,
+        })
+    })
+}
+
+fn lost() -> impl Strategy<Value = EventBody> {
+    any::<[u64; 5]>().prop_map(|[ring_full, recursion, map_full, decode, recording]| {
+        EventBody::Lost(LostCount {
+            ring_full,
+            recursion,
+            map_full,
+            decode,
+            recording,
+        })
+    })
+}
+
+fn process() -> impl Strategy<Value = EventBody> {
+    any::<(u32, [u8; 16], u32, u64)>().prop_map(|(pid, name, uid, cgroup)| {
+        let process = Process {
+            name: ProcessName(name),
+            uid,
+            cgroup,
+        };
+        EventBody::Process(ProcessFact { pid, process })
+    })
+}
+
+fn held() -> impl Strategy<Value = EventBody> {
+    let source = prop_oneof![Just(OwnerSource::Accept), Just(OwnerSource::Read)];
+    (sock(), number(), 0..4u32, source).prop_map(|(sock, cookie, pid, source)| {
+        EventBody::Held(Held {
+            sock,
+            cookie,
+            pid,
+            source,
+        })
+    })
+}
+
+fn body() -> impl Strategy<Value = EventBody> {
+    prop_oneof![
+        8 => change(),
+        3 => end(),
+        3 => held(),
+        1 => found(),
+        1 => process(),
+        1 => lost(),
+        1 => (number(), ".{0,40}").prop_map(|(id, path)| {
+            EventBody::Cgroup(CgroupFact { id, path: path.into() })
+        }),
+        1 => (sock(), number(), state()).prop_map(|(tw, cookie, state)| {
+            EventBody::TimewaitRearmed(TimewaitRearmed { tw, cookie, state })
+        }),
+        1 => any::<i64>().prop_map(|wall_ns| EventBody::Clock { wall_ns }),
+        1 => Just(EventBody::Watermark),
+    ]
+}
+
+/// Times that go forward mostly, and anywhere.
+pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
+    let at = prop_oneof![4 => 0..1_000_000u64, 1 => any::<u64>()];
+    vec((at, body()), 0..60).prop_map(|events| {
+        let events = events.into_iter();
+        events
+            .map(|(at, body)| Event { at: Mono(at), body })
+            .collect()
+    })
+}

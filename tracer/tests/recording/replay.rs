@@ -1,0 +1,146 @@
+//! A recording gives what the run gave, byte for byte: same pipeline, same sinks, other source.
+
+use std::{fs, path::Path, time::Duration};
+
+use tempfile::TempDir;
+use tracer::{
+    engine::{Account, Engine, Event, EventBody, Limits, Mono},
+    filter::{Filter, Gate},
+    pipeline::Pipeline,
+    recording::{Files, Recorder, recordings},
+    shutdown::Shutdown,
+    sink::{CsvSink, HistOptions, HistSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
+    source::{EventSource, file::FileSource},
+};
+
+use crate::made;
+
+/// Events as a kernel delivers them: some at a time, stock taken in between.
+struct Scripted {
+    events: Vec<Event>,
+    next: usize,
+    account: Account,
+}
+
+impl EventSource for Scripted {
+    async fn next_batch(
+        &mut self,
+        _by: Option<Mono>,
+        out: &mut Vec<Event>,
+    ) -> anyhow::Result<bool> {
+        tokio::task::yield_now().await;
+        let batch = 1 + self.next % 37;
+        let end = self.events.len().min(self.next + batch);
+        out.extend_from_slice(&self.events[self.next..end]);
+        self.next = end;
+        Ok(end < self.events.len())
+    }
+
+    fn take_stock(&mut self, out: &mut Vec<Event>) -> anyhow::Result<()> {
+        let at = self.events.get(self.next).or(self.events.last());
+        let wall_ns = 1_790_000_000_000_000_000 + i64::try_from(self.next).unwrap();
+        out.push(Event {
+            at: at.map_or(Mono(0), |event| event.at),
+            body: EventBody::Clock { wall_ns },
+        });
+        Ok(())
+    }
+
+    async fn finish(&mut self, out: &mut Vec<Event>) -> anyhow::Result<bool> {
+        self.take_stock(out)?;
+        Ok(false)
+    }
+
+    fn account(&mut self) -> anyhow::Result<Account> {
+        self.account.counters.seen = self.next as u64;
+        Ok(self.account)
+    }
+}
+
+fn sinks() -> Vec<Box<dyn Sink>> {
+    vec![
+        Box::new(JsonSink::default()),
+        Box::new(CsvSink::default()),
+        Box::new(LinesSink::new(LineOptions {
+            relative: true,
+            wall: true,
+            wide: true,
+        })),
+        Box::new(HistSink::new(HistOptions {
+            interval: Some(Duration::from_secs(1)),
+            open: true,
+            ..HistOptions::default()
+        })),
+    ]
+}
+
+fn start() -> Start {
+    Start {
+        host: "host-1".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        state: "tp_btf".to_owned(),
+        time_wait: "timer".to_owned(),
+        snapshot: "iter".to_owned(),
+        owner: "accept".to_owned(),
+    }
+}
+
+async fn run<S: EventSource>(
+    source: &mut S,
+    sink: Box<dyn Sink>,
+    to: &Path,
+    tap: Option<&mut Recorder>,
+) -> Account {
+    let pipeline = Pipeline {
+        source,
+        engine: Engine::new(Limits::default()),
+        gate: Gate::new(Filter::default()),
+        sink,
+        output: Output::open(Some(to)).unwrap(),
+        stop_after: u64::MAX,
+        tap,
+    };
+    let mut shutdown = Shutdown::new(None).unwrap();
+    pipeline.run(&start(), &mut shutdown).await.unwrap().account
+}
+
+#[test]
+fn a_recording_says_what_the_run_said() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    // Clock readings two seconds apart, so that intervals end.
+    let mut events = made::events(40_000);
+    for (i, event) in events.iter_mut().enumerate() {
+        event.at = Mono(1_000_000_000 + 100_000 * i as u64);
+        if i % 10_000 == 9999 {
+            event.body = EventBody::Clock {
+                wall_ns: 1_790_000_000_000_000_000 + 100_000 * i64::try_from(i).unwrap(),
+            };
+        }
+    }
+    for (i, (live, replayed)) in sinks().into_iter().zip(sinks()).enumerate() {
+        let recording = path(&format!("{i}.tdw"));
+        let files = Files::new(&recording, 1, made::meta(1));
+        let mut recorder = Recorder::start(&files).unwrap();
+        let mut source = Scripted {
+            events: events.clone(),
+            next: 0,
+            account: Account::default(),
+        };
+        let account = runtime.block_on(run(&mut source, live, &path("live"), Some(&mut recorder)));
+        let summary = recorder.finish(&account).unwrap();
+        assert_eq!(summary.progress.dropped, 0);
+        let mut found = recordings(&[recording]).unwrap();
+        let mut source = FileSource::new(found.remove(0), Filter::default());
+        let again = runtime.block_on(run(&mut source, replayed, &path("replayed"), None));
+        assert!(!source.is_damaged());
+        assert_eq!(account, again);
+        let [live, replayed] = ["live", "replayed"].map(|name| fs::read(path(name)).unwrap());
+        assert!(live.len() > 1000, "sink {i} said too little to compare");
+        assert!(live == replayed, "sink {i}: live and replayed differ");
+    }
+}
