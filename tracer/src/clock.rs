@@ -14,14 +14,18 @@ pub fn monotonic() -> Mono {
     Mono(read(ClockId::CLOCK_MONOTONIC).unsigned_abs())
 }
 
-/// What the wall clock shows now, as an event: the pair of stamps is taken so that it is off by
-/// half the time of a system call at most.
-pub fn anchor() -> Event {
+/// Kernel time and what the wall clock (ns since 1970) shows at the same moment: off by half the time
+/// of a system call at most.
+pub fn pair() -> (Mono, i64) {
     let before = monotonic();
     let wall_ns = read(ClockId::CLOCK_REALTIME);
     let after = monotonic();
-    Event {
-        at: Mono(before.0.midpoint(after.0)),
-        body: EventBody::Clock { wall_ns },
-    }
+    (Mono(before.0.midpoint(after.0)), wall_ns)
+}
+
+/// What the wall clock shows now, as an event.
+pub fn anchor() -> Event {
+    let (at, wall_ns) = pair();
+    let body = EventBody::Clock { wall_ns };
+    Event { at, body }
 }

@@ -80,9 +80,6 @@ impl<S: EventSource> Pipeline<'_, S> {
                 ended = shutdown.wait() => break Some(ended?),
                 _ = stock.tick() => {
                     self.source.take_stock(&mut events)?;
-                    if let Some(tap) = &mut self.tap {
-                        tap.account(&self.source.account()?)?;
-                    }
                 }
                 more = self.source.next_batch(wake_by, &mut events) => if !more? { break None },
             }
@@ -116,8 +113,12 @@ impl<S: EventSource> Pipeline<'_, S> {
         updates: &mut Vec<Update>,
         shown: &mut u64,
     ) -> Result<Flow> {
-        if let Some(tap) = &mut self.tap {
-            tap.take(events)?;
+        if let Some(tap) = &mut self.tap
+            && !events.is_empty()
+        {
+            // Taken after the events: whatever block they end up in, its account covers them.
+            tap.account(&self.source.account()?)?;
+            tap.take(events, &self.engine)?;
         }
         for event in events.drain(..) {
             self.engine.handle_event(&event, updates);

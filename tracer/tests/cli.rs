@@ -82,6 +82,14 @@ fn recordings_take_no_options_of_the_kernel() {
         (&["record"], "--output"),
         (&["record", "-o", "x.tdw", "--comm", "nginx"], "--comm"),
         (
+            &["record", "-o", "x.tdw", "--keep-size", "1G"],
+            "--rotate-size",
+        ),
+        (
+            &["record", "-o", "x.tdw", "--rotate-size", "1K"],
+            "at least 64K",
+        ),
+        (
             &["record", "-o", "x.tdw", "--compress-level", "0"],
             "--compress-level",
         ),

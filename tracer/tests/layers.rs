@@ -56,7 +56,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("cli", &["cli", "ebpf", "engine", "error", "filter"]),
+    (
+        "cli",
+        &["cli", "ebpf", "engine", "error", "filter", "recording"],
+    ),
 ];
 
 /// The engine is pure: neither these crates nor a clock.

@@ -14,6 +14,7 @@
 mod kernel;
 mod load;
 mod memory;
+mod recording;
 mod report;
 mod storm;
 mod synthetic;
@@ -51,6 +52,8 @@ struct Args {
 enum Part {
     /// What needs no kernel.
     User,
+    /// Recordings: size and speed.
+    Recording,
     /// Kernel time per transition.
     Kernel,
     /// Throughput and loss.
@@ -92,6 +95,9 @@ fn main() -> Result<ExitCode> {
     if wanted(Part::User) {
         report.user = user::measure(&effort)?;
         report.memory = memory::measure()?;
+    }
+    if wanted(Part::Recording) {
+        report.recording = recording::measure(&effort)?;
     }
     if wanted(Part::Kernel) || wanted(Part::Storm) {
         load::enter_own_namespace()?;

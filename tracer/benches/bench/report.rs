@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{kernel::Cost, memory::Memory, storm::Storm, user::Stage};
+use crate::{kernel::Cost, memory::Memory, recording::Recorded, storm::Storm, user::Stage};
 
 /// Of several rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -80,6 +80,7 @@ pub struct Report {
     pub storm: Vec<Storm>,
     pub user: Vec<Stage>,
     pub memory: Vec<Memory>,
+    pub recording: Vec<Recorded>,
 }
 
 impl Report {
@@ -93,6 +94,7 @@ impl Report {
             storm: Vec::new(),
             user: Vec::new(),
             memory: Vec::new(),
+            recording: Vec::new(),
         }
     }
 
@@ -109,6 +111,26 @@ impl Report {
         out
     }
 
+    fn recording_table(&self, out: &mut String) -> std::fmt::Result {
+        if self.recording.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nrecordings, one core")?;
+        writeln!(
+            out,
+            "  {:>8} {:>6} {:>12} {:>10} {:>10}",
+            "open", "zstd", "bytes/event", "encode ns", "decode ns"
+        )?;
+        for r in &self.recording {
+            writeln!(
+                out,
+                "  {:>8} {:>6} {:>12.2} {:>10.0} {:>10.0}",
+                r.open, r.level, r.bytes_per_event, r.encode_ns.median, r.decode_ns.median
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_table(&self, out: &mut String) -> std::fmt::Result {
         let m = &self.machine;
         writeln!(
@@ -118,6 +140,7 @@ impl Report {
         )?;
         self.kernel_table(out)?;
         self.storm_table(out)?;
+        self.recording_table(out)?;
         writeln!(
             out,
             "\nuser space, one core (target: decode + engine 2 M/s)"

@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use filters::FilterArgs;
-pub use recording::{FromArgs, RecordArgs, RepairArgs, VerifyArgs};
+pub use recording::{FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs};
 pub use values::RingSize;
 
 use crate::{

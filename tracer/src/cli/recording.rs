@@ -5,17 +5,17 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{LiveArgs, filters::FilterArgs, values};
+use crate::{error::Failure, recording::Rotation};
 
 /// Where events come from, if not from the running kernel.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Recordings")]
 pub struct FromArgs {
     /// Read these recordings instead of the running kernel, one after another.
-    #[arg(long = "from", value_name = "FILE", num_args = 1.., id = "from",
+    #[arg(long = "from", help_heading = "Recordings", value_name = "FILE", num_args = 1.., id = "from",
           conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "command"])]
     pub files: Vec<PathBuf>,
     /// Fail (exit 1) where a recording is damaged or incomplete.
-    #[arg(long, requires = "from")]
+    #[arg(long, help_heading = "Recordings", requires = "from")]
     pub strict: bool,
 }
 
@@ -42,6 +42,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "LEVEL", default_value_t = 1,
           value_parser = clap::value_parser!(i32).range(1..=19))]
     pub compress_level: i32,
+    #[command(flatten)]
+    pub(crate) rotation: RotationArgs,
     /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
     pub duration: Option<Duration>,
@@ -50,6 +52,50 @@ pub struct RecordArgs {
     /// Run a command, and record until it ends.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// When the next file begins, and how much is kept.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RotationArgs {
+    /// Begin another file at so many bytes (K, M, G; at least 64K): FILE, FILE.000001, ...
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    rotate_size: Option<u64>,
+    /// Begin another file after so long (at least 1s).
+    #[arg(long, value_name = "DURATION", value_parser = values::interval)]
+    rotate_every: Option<Duration>,
+    /// Delete the oldest files of this recording when they take more than so many bytes.
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    keep_size: Option<u64>,
+    /// Delete files of this recording that ended longer ago than this.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    keep_for: Option<Duration>,
+}
+
+impl RotationArgs {
+    /// As the recorder wants it.
+    pub(crate) fn rotation(self) -> Result<Rotation, Failure> {
+        let rotates = self.rotate_size.is_some() || self.rotate_every.is_some();
+        if !rotates && (self.keep_size.is_some() || self.keep_for.is_some()) {
+            return Err(Failure::Usage(
+                "--keep-size, --keep-for: only whole files are deleted, so there must be several: \
+                 --rotate-size or --rotate-every is needed"
+                    .to_owned(),
+            ));
+        }
+        if let (Some(keep), Some(size)) = (self.keep_size, self.rotate_size)
+            && keep < size
+        {
+            return Err(Failure::Usage(
+                "--keep-size: must be at least --rotate-size".to_owned(),
+            ));
+        }
+        Ok(Rotation {
+            size: self.rotate_size,
+            every: self.rotate_every,
+            keep_size: self.keep_size,
+            keep_for: self.keep_for,
+        })
+    }
 }
 
 /// `verify`.

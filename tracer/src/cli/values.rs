@@ -31,6 +31,15 @@ pub(super) fn ring_size(text: &str) -> Result<RingSize, String> {
         .map_err(|_| format!("must be {allowed}"))
 }
 
+/// `--rotate-size`, `--keep-size`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let allowed = "must be a number of bytes, at least 64K, for example 100M or 2G";
+    match Config::new().with_binary().parse_size(text) {
+        Ok(bytes) if bytes >= 65_536 => Ok(bytes),
+        _ => Err(allowed.to_owned()),
+    }
+}
+
 /// `--duration`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "must be more than zero, for example 30s, 5m or 1h30m";

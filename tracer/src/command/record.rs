@@ -14,7 +14,7 @@ use super::live::Live;
 use crate::{
     cli::{FromArgs, RecordArgs, RunArgs},
     clock,
-    engine::{Engine, EventBody, Update},
+    engine::{Engine, Update},
     error::Failure,
     filter::Filter,
     logging,
@@ -32,6 +32,7 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
         );
         return Err(Failure::Usage(why).into());
     }
+    let rotation = args.rotation.rotation()?;
     let filtered = Filter::try_from(args.filters.clone())?.has_kernel_part();
     let run = RunArgs {
         filters: args.filters,
@@ -43,7 +44,8 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     };
     let live = Live::attach_silent(run, verbosity)?;
     let meta = meta(live.start(), filtered);
-    let mut recorder = Recorder::start(&Files::new(&args.output, args.compress_level, meta))?;
+    let files = Files::new(&args.output, args.compress_level, meta, rotation);
+    let mut recorder = Recorder::start(files)?;
     let progress = ProgressLine::new(recorder.gauge());
     let outcome = live
         .tapped(Box::new(progress), u64::MAX, Some(&mut recorder))
@@ -56,9 +58,10 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
 fn line(summary: &Summary) -> String {
     let progress = &summary.progress;
     let mut line = format!(
-        "recorded {} events, {} bytes, in '{}'",
+        "recorded {} events, {} bytes, in {} files, the last '{}'",
         progress.events - progress.dropped,
         summary.bytes,
+        summary.files,
         summary.path.display()
     );
     if progress.dropped > 0 {
@@ -75,6 +78,7 @@ fn meta(start: &Start, filtered: bool) -> Meta {
         let text = fs::read_to_string(path).ok()?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
+    let (mono, wall_ns) = clock::pair();
     let id = read("/proc/sys/kernel/random/uuid").unwrap_or_default();
     Meta {
         schema: META_SCHEMA.to_owned(),
@@ -95,19 +99,10 @@ fn meta(start: &Start, filtered: bool) -> Meta {
             snapshot: start.snapshot.clone(),
             owner: start.owner.clone(),
         },
-        clock: clocks(),
-    }
-}
-
-fn clocks() -> ClockPair {
-    let anchor = clock::anchor();
-    let wall_ns = match anchor.body {
-        EventBody::Clock { wall_ns } => wall_ns,
-        _ => 0,
-    };
-    ClockPair {
-        mono_ns: anchor.at.0,
-        wall_ns,
+        clock: ClockPair {
+            mono_ns: mono.0,
+            wall_ns,
+        },
     }
 }
 

@@ -71,11 +71,12 @@ fn verdict(inspection: &Inspection) -> String {
         dropped,
         ..
     } = inspection;
-    let mut verdict = if inspection.is_intact() {
-        "intact".to_owned()
-    } else {
-        "DAMAGED".to_owned()
-    };
+    let mut verdict = match damaged_bytes {
+        _ if inspection.is_intact() => "intact",
+        0 => "INCOMPLETE",
+        _ => "DAMAGED",
+    }
+    .to_owned();
     verdict += &format!(
         ", {blocks} blocks, {events} events, {damaged_bytes} damaged bytes, {missing_blocks} missing \
          blocks, {dropped} events dropped by the recorder"

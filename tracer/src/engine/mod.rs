@@ -15,6 +15,7 @@ mod minisock;
 mod opening;
 mod owner;
 mod sampled;
+mod standing;
 mod state;
 mod stats;
 mod table;

@@ -41,7 +41,7 @@ impl Inspection {
     fn count(&mut self, header: &Header) {
         self.blocks += 1;
         self.events += u64::from(header.count);
-        self.dropped += header.lost_before;
+        self.dropped = self.dropped.saturating_add(header.lost_before);
         self.is_ended = header.kind == BlockType::End;
     }
 }
@@ -62,12 +62,13 @@ pub fn inspect(from: impl Read, mut tell: impl FnMut(&str) -> Result<()>) -> Res
                 tell(&format!("{offset:<12} damaged  {bytes} bytes: {why}"))?;
             }
             Next::Block { offset, header } => {
-                let due = expected.insert(header.recording, header.seq + 1);
+                let due = expected.insert(header.recording, header.seq.saturating_add(1));
                 // A file of a rotated recording begins in its middle.
                 let due = due.unwrap_or(header.seq);
                 if header.seq != due {
-                    found.missing_blocks += header.seq.saturating_sub(due).max(1);
-                    let gap = format!("{:<12} missing  blocks {due} to {}", "-", header.seq);
+                    let missing = header.seq.saturating_sub(due).max(1);
+                    found.missing_blocks = found.missing_blocks.saturating_add(missing);
+                    let gap = format!("{:<12} {} comes, {due} was due", "missing", header.seq);
                     tell(&gap)?;
                 }
                 found.count(&header);

@@ -24,7 +24,7 @@ pub use self::{
     block::{Label, Packer, Unpacker},
     bytes::Corrupt,
     events::{Decoded, EventsEncoder, decode},
-    files::Files,
+    files::{Files, Rotation},
     header::{BlockType, Codec, HEADER, Header, MAGIC, MAX_COUNT, MAX_PAYLOAD, NoHeader, VERSION},
     inspect::{Inspection, inspect, repair},
     ledger::Ledger,

@@ -3,10 +3,10 @@
 
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    engine::{Account, Event, Mono},
+    engine::{Account, Engine, Event, EventBody, Mono},
 };
 
 /// Events that may wait for the disk: 60 MB of them, or a second of the heaviest load.
@@ -35,6 +35,9 @@ const BLOCK_AGE: Duration = Duration::from_millis(900);
 /// How often the disk is asked to keep what it was given.
 const SYNC: Duration = Duration::from_secs(1);
 
+/// Paths of cgroups that are told anew in the next file.
+const MAX_CGROUPS: usize = 65_536;
+
 /// What has been recorded so far; to be looked at from elsewhere.
 #[derive(Debug, Default)]
 pub struct Gauge {
@@ -45,14 +48,18 @@ pub struct Gauge {
     /// Events dropped, because too many waited for the disk.
     pub dropped: AtomicU64,
     waiting: AtomicUsize,
+    /// The next file is due.
+    is_due: AtomicBool,
 }
 
 /// What a recording came to.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The file.
+    /// The last file.
     pub path: PathBuf,
-    /// Bytes of it.
+    /// How many were made.
+    pub files: u64,
+    /// Bytes written in all.
     pub bytes: u64,
     /// Blocks and events.
     pub progress: Progress,
@@ -65,6 +72,8 @@ enum Message {
         events: Vec<Event>,
     },
     Account(Box<Account>),
+    /// What stood when the next file begins.
+    Next(Vec<Event>),
     Finish,
 }
 
@@ -81,12 +90,16 @@ pub struct Recorder {
 
 impl Recorder {
     /// Makes the file and starts the thread.
-    pub fn start(files: &Files) -> Result<Self> {
-        let (path, segment) = files.begin()?;
+    pub fn start(mut files: Files) -> Result<Self> {
+        let (path, segment) = files.begin(Progress::default())?;
         let (to, from) = sync_channel(MESSAGES);
         let (give, spare) = sync_channel(SPARE);
         let gauge = Arc::new(Gauge::default());
         let worker = Worker {
+            files,
+            count: 1,
+            before: 0,
+            cgroups: Vec::new(),
             path,
             segment,
             from,
@@ -95,6 +108,7 @@ impl Recorder {
             close_by: None,
             sync_by: clock::monotonic().plus(SYNC),
             is_dirty: true,
+            waits_for_next: false,
         };
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
@@ -114,8 +128,18 @@ impl Recorder {
         Arc::clone(&self.gauge)
     }
 
-    /// Takes events in; never waits. An error: recording has failed, and ended.
-    pub fn take(&mut self, events: &[Event]) -> Result<()> {
+    /// Takes in what `engine` is about to be told; never waits. An error: recording has failed, and
+    /// ended.
+    pub fn take(&mut self, events: &[Event], engine: &Engine) -> Result<()> {
+        if self.gauge.is_due.load(Relaxed) {
+            let at = events.first().map_or(Mono(0), |event| event.at);
+            match self.to.try_send(Message::Next(engine.standing(at))) {
+                Ok(()) => self.gauge.is_due.store(false, Relaxed),
+                // With the next events, then.
+                Err(TrySendError::Full(_)) => {}
+                Err(TrySendError::Disconnected(_)) => return Err(self.failure()),
+            }
+        }
         for chunk in events.chunks(BLOCK_EVENTS as usize) {
             let waiting = self.gauge.waiting.load(Relaxed);
             if waiting + chunk.len() > MAX_WAITING {
@@ -197,6 +221,13 @@ impl Recorder {
 }
 
 struct Worker {
+    files: Files,
+    /// Files made.
+    count: u64,
+    /// Bytes of those before this one.
+    before: u64,
+    /// Paths of cgroups, each told once.
+    cgroups: Vec<Event>,
     path: PathBuf,
     segment: Segment<File>,
     from: Receiver<Message>,
@@ -206,6 +237,8 @@ struct Worker {
     close_by: Option<Mono>,
     sync_by: Mono,
     is_dirty: bool,
+    /// The next file was asked for.
+    waits_for_next: bool,
 }
 
 impl Worker {
@@ -225,6 +258,7 @@ impl Worker {
             match self.from.recv_timeout(wake_by.since(now)) {
                 Ok(Message::Events { dropped, events }) => self.take(dropped, events)?,
                 Ok(Message::Account(account)) => self.segment.set_account(*account),
+                Ok(Message::Next(standing)) => self.next_file(&standing)?,
                 Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -238,6 +272,11 @@ impl Worker {
         }
         for event in &events {
             self.segment.push(event)?;
+            if let EventBody::Cgroup(_) = event.body
+                && self.cgroups.len() < MAX_CGROUPS
+            {
+                self.cgroups.push(event.clone());
+            }
         }
         self.gauge.waiting.fetch_sub(events.len(), Relaxed);
         events.clear();
@@ -254,7 +293,11 @@ impl Worker {
             self.segment.close_block()?;
             self.close_by = None;
         }
-        let written = self.segment.written();
+        if self.files.is_due(self.segment.written(), now) && !self.waits_for_next {
+            self.waits_for_next = true;
+            self.gauge.is_due.store(true, Relaxed);
+        }
+        let written = self.before + self.segment.written();
         self.is_dirty |= self.gauge.bytes.swap(written, Relaxed) != written;
         let events = self.segment.progress().events;
         self.gauge.events.store(events, Relaxed);
@@ -268,11 +311,34 @@ impl Worker {
         if std::mem::take(&mut self.is_dirty) {
             file.sync_data()?;
         }
+        self.files.sweep(self.segment.written(), now);
         self.sync_by = clock::monotonic().plus(SYNC);
         Ok(())
     }
 
+    /// Ends this file in order, and begins the next.
+    fn next_file(&mut self, standing: &[Event]) -> Result<()> {
+        self.segment.finish()?;
+        self.segment.target().sync_all()?;
+        let bytes = self.segment.written();
+        let (path, segment) = self.files.begin(*self.segment.progress())?;
+        let old = std::mem::replace(&mut self.path, path);
+        self.segment = segment;
+        self.before += bytes;
+        self.count += 1;
+        self.files.close(old, bytes);
+        let clock = self.files.clock();
+        let (at, wall_ns) = (Mono(clock.mono_ns), clock.wall_ns);
+        let body = EventBody::Clock { wall_ns };
+        self.segment.snapshot(&[Event { at, body }])?;
+        self.segment.snapshot(&self.cgroups)?;
+        self.segment.snapshot(standing)?;
+        self.waits_for_next = false;
+        Ok(())
+    }
+
     fn end(self) -> Result<Summary> {
+        let (files, before) = (self.count, self.before);
         let Self { path, segment, .. } = self;
         let shown = path.display();
         let (file, progress) = segment
@@ -280,11 +346,11 @@ impl Worker {
             .with_context(|| format!("recording to '{shown}': writing its last block"))?;
         file.sync_all()
             .with_context(|| format!("recording to '{shown}': waiting for the disk"))?;
-        sync_directory(&path);
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(Summary {
             path,
-            bytes,
+            files,
+            bytes: before + bytes,
             progress,
         })
     }
@@ -295,21 +361,12 @@ impl Worker {
         let bytes = self.segment.written();
         let left = file.set_len(bytes).and_then(|()| file.sync_data());
         let removed = is_removed(file);
-        let safe = match left {
-            Ok(()) if !removed => format!("{bytes} bytes of whole blocks are safe in it"),
-            _ => "nothing of it may be left".to_owned(),
-        };
-        error.context(format!("recording to '{}', {safe}", self.path.display()))
-    }
-}
-
-/// The file's name is safe only with its directory.
-fn sync_directory(path: &Path) {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
-        log::debug!("'{}' can't be synced: {error}", directory.display());
+        let shown = self.path.display();
+        match left {
+            Ok(()) if !removed => anyhow!(
+                "recording to '{shown}' failed: {error:#}; {bytes} bytes of whole blocks are safe in it"
+            ),
+            _ => anyhow!("recording to '{shown}' failed: {error:#}; nothing of it may be left"),
+        }
     }
 }

@@ -118,8 +118,33 @@ impl<W: Write> Segment<W> {
         self.write(BlockType::Events, count, span)
     }
 
+    /// Writes what the files before have led to, for a reader who has not got them.
+    pub fn snapshot(&mut self, events: &[Event]) -> io::Result<()> {
+        for part in events.chunks(BLOCK_EVENTS as usize) {
+            self.close_block()?;
+            for event in part {
+                self.encoder.push(event);
+            }
+            let (count, span) = (self.encoder.count(), self.encoder.span());
+            let ledger = Ledger {
+                events_before: self.progress.events,
+                account: self.progress.account,
+            };
+            self.payload.clear();
+            self.encoder.finish(&ledger, &mut self.payload);
+            self.write(BlockType::Snapshot, count, span)?;
+        }
+        Ok(())
+    }
+
     /// Ends the file in order.
     pub fn end(mut self) -> io::Result<(W, Progress)> {
+        self.finish()?;
+        Ok((self.to, self.progress))
+    }
+
+    /// The same, where the file is still needed. Nothing may follow.
+    pub fn finish(&mut self) -> io::Result<()> {
         self.close_block()?;
         let ledger = Ledger {
             events_before: self.progress.events,
@@ -137,8 +162,7 @@ impl<W: Write> Segment<W> {
             put_delta(&mut part, &mut at, place.1);
         }
         put_section(&mut self.payload, Section::Index, &part);
-        self.write(BlockType::End, 0, (at, at))?;
-        Ok((self.to, self.progress))
+        self.write(BlockType::End, 0, (at, at))
     }
 
     /// Bytes written so far.

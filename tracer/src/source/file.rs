@@ -31,6 +31,8 @@ pub struct FileSource {
     /// What the next intact block should be.
     expected: Option<Expected>,
     is_damaged: bool,
+    /// Events were told, other than what stood at the beginning.
+    has_events: bool,
     unknown: u64,
 }
 
@@ -38,8 +40,8 @@ pub struct FileSource {
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     seq: u64,
-    /// Events up to here.
-    events: u64,
+    /// Events up to here; `None`: not known yet.
+    events: Option<u64>,
     /// Time of the latest.
     at: Mono,
     /// It was ended in order.
@@ -64,6 +66,7 @@ impl FileSource {
             missing: 0,
             expected: None,
             is_damaged,
+            has_events: false,
             unknown: 0,
         }
     }
@@ -120,6 +123,7 @@ impl FileSource {
     /// Takes an intact block in; whether it held events.
     fn take(&mut self, header: &Header, events: &mut Vec<Event>) -> bool {
         let payload = self.open.as_ref().map_or(&[][..], |(_, r)| r.payload());
+        let count = u64::from(header.count);
         let for_us = header.flags == 0 && header.codec.is_some();
         let (ledger, holds_events) = match header.kind {
             BlockType::Events if for_us => {
@@ -129,6 +133,7 @@ impl FileSource {
                         self.unknown += u64::from(decoded.unknown);
                         self.tell_gap(header, &decoded.ledger, events);
                         self.pass(read, events);
+                        self.has_events = true;
                         (Some(decoded.ledger), true)
                     }
                     Err(why) => {
@@ -137,6 +142,13 @@ impl FileSource {
                         return false;
                     }
                 }
+            }
+            BlockType::Snapshot if for_us && self.starts_here() => {
+                let mut read = Vec::new();
+                if decode(payload, header.count, &mut read).is_ok() {
+                    self.pass(read, events);
+                }
+                (None, true)
             }
             BlockType::End if for_us => match Ledger::of_end(payload) {
                 Ok(ledger) => {
@@ -147,43 +159,49 @@ impl FileSource {
             },
             _ => (None, false),
         };
-        let ledger = ledger.unwrap_or(Ledger {
-            events_before: self.expected.map_or(0, |e| e.events),
-            account: None,
-        });
-        if let Some(account) = ledger.account {
+        if self.expected.is_none() && header.seq > 0 {
+            log::warn!(
+                "{} blocks before the first are not there: it begins with what stood then",
+                header.seq
+            );
+        }
+        if let Some(account) = ledger.and_then(|ledger| ledger.account) {
             self.account = account;
         }
+        let events_before = self.expected.and_then(|expected| expected.events);
         self.expected = Some(Expected {
-            seq: header.seq + 1,
-            events: ledger.events_before + u64::from(header.count),
+            seq: header.seq.saturating_add(1),
+            events: match ledger {
+                Some(ledger) => Some(ledger.events_before.saturating_add(count)),
+                None if header.seq == 0 => Some(0),
+                None => events_before,
+            },
             at: Mono(header.last_ts),
             ended: header.kind == BlockType::End,
         });
         holds_events || !events.is_empty()
     }
 
+    /// Whether what led here is not there: then it is told by what stood.
+    const fn starts_here(&self) -> bool {
+        !self.has_events
+    }
+
     /// What is missing between the block before and this one.
     fn tell_gap(&mut self, header: &Header, ledger: &Ledger, events: &mut Vec<Event>) {
         let at = Mono(header.first_ts);
         let Some(expected) = self.expected else {
-            if header.seq > 1 {
-                log::warn!(
-                    "the recording's beginning ({} blocks, {} events) is not there",
-                    header.seq,
-                    ledger.events_before
-                );
-            }
             return;
         };
         let gone = ledger
             .events_before
             .saturating_sub(header.lost_before)
-            .saturating_sub(expected.events);
-        if header.seq > expected.seq || gone > 0 {
+            .saturating_sub(expected.events.unwrap_or(u64::MAX));
+        let blocks = header.seq.saturating_sub(expected.seq);
+        if blocks > 0 || gone > 0 {
             log::warn!(
                 "{} blocks with {gone} events in {:.3} s are missing before block {}",
-                header.seq - expected.seq,
+                blocks,
                 at.since(expected.at).as_secs_f64(),
                 header.seq
             );
@@ -195,9 +213,9 @@ impl FileSource {
                 header.lost_before
             );
         }
-        let recording = gone + header.lost_before;
+        let recording = gone.saturating_add(header.lost_before);
         if recording > 0 {
-            self.missing += recording;
+            self.missing = self.missing.saturating_add(recording);
             let lost = LostCount {
                 recording,
                 ..LostCount::default()
@@ -262,8 +280,10 @@ impl EventSource for FileSource {
 
     fn account(&mut self) -> Result<Account> {
         let mut account = self.account;
-        account.lost.recording += self.missing;
-        account.counters.filtered += self.filtered;
+        let missing = account.lost.recording.saturating_add(self.missing);
+        account.lost.recording = missing;
+        let filtered = account.counters.filtered.saturating_add(self.filtered);
+        account.counters.filtered = filtered;
         account.counters.submitted = account.counters.submitted.saturating_sub(self.filtered);
         Ok(account)
     }

@@ -7,7 +7,7 @@ use tracer::{
     engine::{Account, Engine, Event, EventBody, Limits, Mono},
     filter::{Filter, Gate},
     pipeline::Pipeline,
-    recording::{Files, Recorder, recordings},
+    recording::{Files, Recorder, Rotation, recordings},
     shutdown::Shutdown,
     sink::{CsvSink, HistOptions, HistSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
     source::{EventSource, file::FileSource},
@@ -124,8 +124,8 @@ fn a_recording_says_what_the_run_said() {
     }
     for (i, (live, replayed)) in sinks().into_iter().zip(sinks()).enumerate() {
         let recording = path(&format!("{i}.tdw"));
-        let files = Files::new(&recording, 1, made::meta(1));
-        let mut recorder = Recorder::start(&files).unwrap();
+        let files = Files::new(&recording, 1, made::meta(1), Rotation::default());
+        let mut recorder = Recorder::start(files).unwrap();
         let mut source = Scripted {
             events: events.clone(),
             next: 0,
@@ -143,4 +143,83 @@ fn a_recording_says_what_the_run_said() {
         assert!(live.len() > 1000, "sink {i} said too little to compare");
         assert!(live == replayed, "sink {i}: live and replayed differ");
     }
+}
+
+/// All that a recording's files say, in NDJSON.
+fn told(runtime: &tokio::runtime::Runtime, files: &[std::path::PathBuf], to: &Path) -> Vec<u8> {
+    let mut found = recordings(files).unwrap();
+    assert_eq!(found.len(), 1);
+    let mut source = FileSource::new(found.remove(0), Filter::default());
+    runtime.block_on(run(&mut source, Box::new(JsonSink::default()), to, None));
+    assert!(!source.is_damaged());
+    fs::read(to).unwrap()
+}
+
+#[test]
+fn a_recording_in_many_files_is_one_and_its_end_stands_by_itself() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("x.tdw");
+    let rotation = Rotation {
+        size: Some(1000),
+        ..Rotation::default()
+    };
+    let files = Files::new(&path, 1, made::meta(1), rotation);
+    let mut recorder = Recorder::start(files).unwrap();
+    let mut source = Scripted {
+        events: made::events(1000),
+        next: 0,
+        account: Account::default(),
+    };
+    // Each batch waits until the recorder has dealt with the one before, as a kernel's would.
+    let mut engine = Engine::new(Limits::default());
+    let mut events = Vec::new();
+    let mut updates = Vec::new();
+    while runtime
+        .block_on(source.next_batch(None, &mut events))
+        .unwrap()
+    {
+        recorder.take(&events, &engine).unwrap();
+        for event in events.drain(..) {
+            engine.handle_event(&event, &mut updates);
+        }
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    recorder.take(&events, &engine).unwrap();
+    let summary = recorder.finish(&Account::default()).unwrap();
+    assert!(summary.files > 1, "{summary:?}");
+    let mut all: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    assert_eq!(all.len() as u64, summary.files);
+
+    let whole = directory.path().join("whole");
+    fs::write(&whole, made::recording(1, &made::events(1000), 100)).unwrap();
+    let transitions = |text: &[u8]| {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let lines = text.lines().filter(|l| l.contains("\"transition\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let to = directory.path().join("told");
+    let of_many = transitions(&told(&runtime, &all, &to));
+    let of_one = transitions(&told(&runtime, &[whole], &to));
+    assert!(of_one.len() > 100);
+    assert_eq!(of_many, of_one, "rotation changes nothing");
+
+    // `x.tdw` sorts last: the others begin in the middle.
+    let later = &all[..all.len() - 1];
+    let of_later = transitions(&told(&runtime, later, &to));
+    assert!(of_later.len() > 20 && of_later.len() < of_one.len());
+    let after = |line: &String| line.split("\"mono_ns\":").nth(1).unwrap().to_owned();
+    let last = (
+        after(of_later.last().unwrap()),
+        after(of_one.last().unwrap()),
+    );
+    let moment = |text: &str| text.split(',').next().unwrap().to_owned();
+    assert_eq!(moment(&last.0), moment(&last.1));
 }
