@@ -10,7 +10,7 @@ use tracer_common::{
     state,
 };
 
-use crate::engine::{CgroupFact, ConnId, EventBody, StateSet, TcpState, Transition};
+use crate::engine::{CgroupFact, ConnId, EventBody, Mono, StateSet, TcpState, Transition};
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
@@ -103,6 +103,15 @@ impl Filter {
     }
 }
 
+/// Between two times of day, ns since 1970. `None`: no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Not before.
+    pub since: Option<i128>,
+    /// Before.
+    pub until: Option<i128>,
+}
+
 /// Lets the wanted transitions through, in order per connection.
 ///
 /// A connection's opening may not be decided by what is known of its tuple: it waits here for the
@@ -110,6 +119,9 @@ impl Filter {
 #[derive(Debug)]
 pub struct Gate {
     filter: Filter,
+    window: Window,
+    /// What the wall clock is ahead of the kernel's.
+    offset_ns: i128,
     undecided: HashMap<ConnId, Transition>,
 }
 
@@ -118,8 +130,21 @@ impl Gate {
     pub fn new(filter: Filter) -> Self {
         Self {
             filter,
+            window: Window::default(),
+            offset_ns: 0,
             undecided: HashMap::new(),
         }
+    }
+
+    /// Lets through only what happened within this.
+    pub const fn within(mut self, window: Window) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// What the wall clock showed.
+    pub fn set_clock(&mut self, at: Mono, wall_ns: i64) {
+        self.offset_ns = i128::from(wall_ns) - i128::from(at.0);
     }
 
     /// A cgroup's path is known: it may lie below one that is wanted.
@@ -138,6 +163,12 @@ impl Gate {
         self.undecided.remove(&conn);
     }
 
+    fn is_within(&self, transition: &Transition) -> bool {
+        let wall_ns = i128::from(transition.at.0) + self.offset_ns;
+        self.window.since.is_none_or(|since| wall_ns >= since)
+            && self.window.until.is_none_or(|until| wall_ns < until)
+    }
+
     /// What to show now that this happened: an earlier transition of the connection, and this one.
     #[inline]
     pub fn pass(&mut self, transition: &Transition) -> [Option<Transition>; 2] {
@@ -151,9 +182,10 @@ impl Gate {
                 cookie: transition.cookie,
                 ..waited
             })
-            .filter(|earlier| self.filter.verdict(earlier) == Verdict::Pass);
+            .filter(|earlier| self.filter.verdict(earlier) == Verdict::Pass)
+            .filter(|earlier| self.is_within(earlier));
         let this = match self.filter.verdict(transition) {
-            Verdict::Pass => Some(*transition),
+            Verdict::Pass => Some(*transition).filter(|this| self.is_within(this)),
             Verdict::Reject => None,
             Verdict::Undecided => {
                 if let Some(conn) = transition.conn

@@ -117,8 +117,7 @@ impl<S: EventSource> Pipeline<'_, S> {
             && !events.is_empty()
         {
             // Taken after the events: whatever block they end up in, its account covers them.
-            tap.account(&self.source.account()?)?;
-            tap.take(events, &self.engine)?;
+            tap.take(events, &self.engine, &self.source.account()?)?;
         }
         for event in events.drain(..) {
             self.engine.handle_event(&event, updates);
@@ -147,6 +146,7 @@ impl<S: EventSource> Pipeline<'_, S> {
                     match other {
                         Update::Forgotten(conn) => self.gate.forget(*conn),
                         Update::Cgroup(fact) => self.gate.learn(fact),
+                        Update::Clock { at, wall_ns } => self.gate.set_clock(*at, *wall_ns),
                         _ => {}
                     }
                     self.sink.update(other, self.output.buffer())?;

@@ -2,7 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tracer::{
+    engine::{Event, EventBody, FourTuple, Mono, SockId, StateChange, TcpState},
+    recording::{Meta, Progress, Segment},
+};
 
 fn tcpdwell(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tcpdwell"))
@@ -79,6 +90,11 @@ fn recordings_take_no_options_of_the_kernel() {
             "--count",
         ),
         (&["trace", "--strict"], "--from"),
+        (&["trace", "--since", "2026-01-01 10:00"], "--from"),
+        (
+            &["trace", "--from", "x.tdw", "--since", "noon"],
+            "must be like",
+        ),
         (&["record"], "--output"),
         (&["record", "-o", "x.tdw", "--comm", "nginx"], "--comm"),
         (
@@ -115,6 +131,95 @@ fn what_is_no_recording_is_refused() {
     }
 }
 
+/// A recording of some connections of a host of this name.
+fn recording(directory: &Path, id: u32, host: &str) -> PathBuf {
+    let meta = Meta {
+        recording: format!("{id:08x}"),
+        host: host.to_owned(),
+        ..Meta::default()
+    };
+    let path = directory.join(host);
+    let file = fs::File::create(&path).unwrap();
+    let mut segment = Segment::begin(file, 1, &meta, Progress::default()).unwrap();
+    for sock in 1..=5 {
+        for (from, to) in [
+            (TcpState::Close, TcpState::SynSent),
+            (TcpState::SynSent, TcpState::Established),
+        ] {
+            let change = StateChange {
+                sock: SockId(sock),
+                cookie: sock,
+                from,
+                to,
+                tuple: FourTuple::default(),
+                netns: 1,
+                pid: 0,
+                twin: false,
+                unwanted: false,
+                evidence: None,
+                minisock: None,
+            };
+            let body = EventBody::StateChange(change);
+            let at = Mono(1000 * sock);
+            segment.push(&Event { at, body }).unwrap();
+        }
+    }
+    segment.end().unwrap();
+    path
+}
+
+#[test]
+fn recordings_of_two_hosts_are_never_mixed() {
+    let directory = tempfile::tempdir().unwrap();
+    // The same sockets and cookies on both.
+    let [one, two] = [(1, "one"), (2, "two")].map(|(id, host)| {
+        let path = recording(directory.path(), id, host);
+        path.to_str().unwrap().to_owned()
+    });
+    let output = tcpdwell(&[
+        "trace", "--format", "ndjson", "--strict", "--from", &one, &two,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows = text
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let (mut hosts, mut conns, mut irregular) = (Vec::new(), Vec::new(), 0);
+    for row in rows {
+        match row["event"].as_str().unwrap() {
+            "start" => hosts.push(row["host"].as_str().unwrap().to_owned()),
+            "transition" => conns.push(row["conn"].as_u64().unwrap()),
+            "irregular" => irregular += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(
+        (hosts, irregular),
+        (vec!["one".to_owned(), "two".to_owned()], 0)
+    );
+    let each: BTreeMap<u64, usize> = conns.iter().fold(BTreeMap::new(), |mut each, conn| {
+        *each.entry(*conn).or_default() += 1;
+        each
+    });
+    assert_eq!(each, (1..=10).map(|conn| (conn, 2)).collect());
+    // `export` is the same rows.
+    let out = directory.path().join("out.ndjson");
+    let export = [
+        "export",
+        &one,
+        &two,
+        "--to",
+        "ndjson",
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let exported = tcpdwell(&export);
+    assert_eq!(exported.status.code(), Some(0), "{}", stderr(&exported));
+    assert_eq!(fs::read_to_string(&out).unwrap(), text);
+    let csv = tcpdwell(&["export", &one, &two, "--to", "csv"]).stdout;
+    assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1 + 2 * 10);
+}
+
 #[test]
 fn too_many_values_are_refused() {
     let many = vec!["10.0.0.1"; 17].join(",");
@@ -131,7 +236,9 @@ fn nothing_typed_shows_the_verbs() {
     let output = tcpdwell(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for verb in ["trace", "hist", "record", "verify", "repair", "check"] {
+    for verb in [
+        "trace", "hist", "record", "export", "verify", "repair", "check",
+    ] {
         assert!(help.contains(verb));
     }
     for later in ["stuck", "diagnose", "serve"] {

@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "enrich",
         &["enrich", "clock", "decode", "ebpf", "engine", "filter"],
     ),
-    ("recording", &["recording", "clock", "engine"]),
+    ("recording", &["recording", "clock", "engine", "logging"]),
     ("render", &["render", "engine", "source"]),
     ("sink", &["sink", "engine", "logging", "render"]),
     (

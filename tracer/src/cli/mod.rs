@@ -10,7 +10,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use filters::FilterArgs;
-pub use recording::{FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs};
+pub use recording::{
+    ExportArgs, ExportFormat, FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs,
+};
 pub use values::RingSize;
 
 use crate::{
@@ -43,6 +45,8 @@ pub enum Verb {
     Hist(Box<HistArgs>),
     /// Write what happens into a recording: studied elsewhere, it gives the same answers.
     Record(Box<RecordArgs>),
+    /// A recording's transitions in another format.
+    Export(Box<ExportArgs>),
     /// Look whether recordings are intact.
     Verify(VerifyArgs),
     /// Write what is intact of a damaged recording into a new one.

@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 
 use super::{LiveArgs, filters::FilterArgs, values};
-use crate::{error::Failure, recording::Rotation};
+use crate::{error::Failure, filter::Window, recording::Rotation};
 
 /// Where events come from, if not from the running kernel.
 #[derive(Clone, Debug, Default, Args)]
@@ -14,9 +15,34 @@ pub struct FromArgs {
     #[arg(long = "from", help_heading = "Recordings", value_name = "FILE", num_args = 1.., id = "from",
           conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "command"])]
     pub files: Vec<PathBuf>,
+    /// Only transitions at or after this time: '2026-11-21 10:30' here, or 2026-11-21T10:30:00Z.
+    #[arg(long, help_heading = "Recordings", value_name = "TIME", requires = "from",
+          value_parser = values::moment)]
+    pub since: Option<Timestamp>,
+    /// Only transitions before this time.
+    #[arg(long, help_heading = "Recordings", value_name = "TIME", requires = "from",
+          value_parser = values::moment)]
+    pub until: Option<Timestamp>,
     /// Fail (exit 1) where a recording is damaged or incomplete.
     #[arg(long, help_heading = "Recordings", requires = "from")]
     pub strict: bool,
+}
+
+impl FromArgs {
+    /// What `--since` and `--until` leave.
+    pub(crate) fn window(&self) -> Result<Window, Failure> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(Failure::Usage(
+                "--until: must be later than --since".to_owned(),
+            ));
+        }
+        Ok(Window {
+            since: self.since.map(Timestamp::as_nanosecond),
+            until: self.until.map(Timestamp::as_nanosecond),
+        })
+    }
 }
 
 /// `record`.
@@ -69,11 +95,31 @@ pub struct RotationArgs {
     /// Delete files of this recording that ended longer ago than this.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     keep_for: Option<Duration>,
+    /// Flight recorder: keep the latest of so long in memory (256 MB at most, or --keep-size), and write
+    /// it to the file at the end, and into another each time SIGUSR1 comes.
+    #[arg(long, value_name = "DURATION", value_parser = values::interval,
+          conflicts_with_all = ["rotate_size", "rotate_every", "keep_for"])]
+    flight: Option<Duration>,
 }
+
+/// What `--flight` may take.
+const FLIGHT_BYTES: u64 = 256 << 20;
+/// Parts that it is kept in: the oldest goes when it is too old.
+const FLIGHT_PARTS: u32 = 10;
 
 impl RotationArgs {
     /// As the recorder wants it.
     pub(crate) fn rotation(self) -> Result<Rotation, Failure> {
+        if let Some(flight) = self.flight {
+            let bytes = self.keep_size.unwrap_or(FLIGHT_BYTES);
+            return Ok(Rotation {
+                size: Some(bytes / u64::from(FLIGHT_PARTS)),
+                every: Some(flight / FLIGHT_PARTS),
+                keep_size: Some(bytes),
+                keep_for: Some(flight),
+                in_memory: true,
+            });
+        }
         let rotates = self.rotate_size.is_some() || self.rotate_every.is_some();
         if !rotates && (self.keep_size.is_some() || self.keep_for.is_some()) {
             return Err(Failure::Usage(
@@ -94,8 +140,37 @@ impl RotationArgs {
             every: self.rotate_every,
             keep_size: self.keep_size,
             keep_for: self.keep_for,
+            in_memory: false,
         })
     }
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Recordings.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+    /// As what: the rows that 'trace --format' prints.
+    #[arg(long, value_enum)]
+    pub to: ExportFormat,
+    /// Print to this file, made anew, instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Fail (exit 1) where a recording is damaged or incomplete.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `--to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line.
+    Ndjson,
+    /// The same fields, comma-separated, with a header.
+    Csv,
 }
 
 /// `verify`.

@@ -3,7 +3,7 @@
 use std::{fs, net::IpAddr, os::unix::fs::MetadataExt as _, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use parse_size::Config;
 use tracer_common::filter::Cidr;
 
@@ -29,6 +29,20 @@ pub(super) fn ring_size(text: &str) -> Result<RingSize, String> {
     u32::try_from(bytes)
         .map(RingSize)
         .map_err(|_| format!("must be {allowed}"))
+}
+
+/// `--since`, `--until`: a moment, or a time of day of this host's zone.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    let local = || {
+        let local: DateTime = text.parse().ok()?;
+        let zoned = local.to_zoned(TimeZone::system()).ok()?;
+        Some(zoned.timestamp())
+    };
+    text.parse().ok().or_else(local).ok_or_else(|| {
+        "not a time: must be like '2026-11-21 10:30:00' (of this host's zone) or \
+         2026-11-21T10:30:00Z"
+            .to_owned()
+    })
 }
 
 /// `--rotate-size`, `--keep-size`.
@@ -164,6 +178,16 @@ mod tests {
                 ring_size(bad).unwrap_err().contains("power of two"),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn moments() {
+        let utc = moment("2026-11-21T10:30:00Z").unwrap();
+        assert_eq!(utc.to_string(), "2026-11-21T10:30:00Z");
+        assert!(moment("2026-11-21 10:30").is_ok());
+        for bad in ["10:30", "yesterday", "", "2026-13-01"] {
+            assert!(moment(bad).unwrap_err().contains("must be like"), "{bad}");
         }
     }
 

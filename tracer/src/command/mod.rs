@@ -1,6 +1,7 @@
 //! One file per verb: each wires a source to sinks and does nothing else.
 
 mod check;
+mod export;
 mod hist;
 mod live;
 mod record;
@@ -42,6 +43,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Trace(args) => runtime.block_on(trace::run(*args, cli.verbose)),
         Verb::Hist(args) => runtime.block_on(hist::run(*args, cli.verbose)),
         Verb::Record(args) => runtime.block_on(record::run(*args, cli.verbose)),
+        Verb::Export(args) => runtime.block_on(export::run(*args)),
         Verb::Verify(args) => verify::run(&args),
         Verb::Repair(args) => verify::repair(&args),
         Verb::Check(args) => check::run(&args, cli.verbose),

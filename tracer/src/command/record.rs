@@ -7,8 +7,9 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::BytesMut;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::live::Live;
 use crate::{
@@ -46,6 +47,9 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     let meta = meta(live.start(), filtered);
     let files = Files::new(&args.output, args.compress_level, meta, rotation);
     let mut recorder = Recorder::start(files)?;
+    if rotation.in_memory {
+        listen(recorder.gauge())?;
+    }
     let progress = ProgressLine::new(recorder.gauge());
     let outcome = live
         .tapped(Box::new(progress), u64::MAX, Some(&mut recorder))
@@ -53,6 +57,17 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     let summary = recorder.finish(&outcome.account)?;
     logging::note(&line(&summary));
     Ok(ExitCode::SUCCESS)
+}
+
+/// From here on SIGUSR1 has the latest written out.
+fn listen(gauge: Arc<Gauge>) -> Result<()> {
+    let mut signals = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            gauge.want();
+        }
+    });
+    Ok(())
 }
 
 fn line(summary: &Summary) -> String {

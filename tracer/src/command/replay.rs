@@ -1,6 +1,6 @@
 //! What the verbs do that read the running kernel or a recording: the same, whichever it is.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use super::live::{Live, tell_outcome};
 use crate::{
     cli::RunArgs,
     engine::{ConnId, Engine, Limits},
-    filter::{Filter, Gate},
+    filter::{Filter, Gate, Window},
     logging,
     pipeline::Pipeline,
     recording::{self, Meta},
@@ -28,9 +28,43 @@ pub(super) async fn or_live(
     if args.from.files.is_empty() {
         return Live::attach(args, verbosity)?.run(sink(), stop_after).await;
     }
-    let filter = Filter::try_from(args.filters)?;
-    let recordings = recording::recordings(&args.from.files)?;
-    let mut output = Output::open(args.output.as_deref())?;
+    let task = Task {
+        filter: Filter::try_from(args.filters)?,
+        window: args.from.window()?,
+        is_strict: args.from.strict,
+        output: args.output,
+        stop_after,
+        verbosity,
+    };
+    replay(task, &args.from.files, sink).await
+}
+
+/// What to do with recordings.
+pub(super) struct Task {
+    pub(super) filter: Filter,
+    pub(super) window: Window,
+    pub(super) is_strict: bool,
+    pub(super) output: Option<PathBuf>,
+    pub(super) stop_after: u64,
+    pub(super) verbosity: u8,
+}
+
+/// Reads them, one after another.
+pub(super) async fn replay(
+    task: Task,
+    files: &[PathBuf],
+    mut sink: impl FnMut() -> Box<dyn Sink>,
+) -> Result<ExitCode> {
+    let Task {
+        filter,
+        window,
+        is_strict,
+        output,
+        stop_after,
+        verbosity,
+    } = task;
+    let recordings = recording::recordings(files)?;
+    let mut output = Output::open(output.as_deref())?;
     let mut shutdown = Shutdown::new(None)?;
     let (mut left, mut first, mut is_damaged) = (stop_after, ConnId(1), false);
     for parts in recordings {
@@ -45,7 +79,7 @@ pub(super) async fn or_live(
         let pipeline = Pipeline {
             source: &mut source,
             engine: Engine::new(Limits::default()).naming_from(first),
-            gate: Gate::new(filter.clone()),
+            gate: Gate::new(filter.clone()).within(window),
             sink: sink(),
             output,
             stop_after: left,
@@ -61,7 +95,7 @@ pub(super) async fn or_live(
             break;
         }
     }
-    let failed = is_damaged && args.from.strict;
+    let failed = is_damaged && is_strict;
     Ok(if failed {
         ExitCode::FAILURE
     } else {

@@ -21,10 +21,13 @@ pub(super) async fn run(args: TraceArgs, verbosity: u8) -> Result<ExitCode> {
             wide: args.wide,
         },
     );
+    let mut is_first = true;
     let sink = move || -> Box<dyn Sink> {
+        let was_first = std::mem::take(&mut is_first);
         match format {
             TraceFormat::Lines => Box::new(LinesSink::new(options)),
             TraceFormat::Ndjson => Box::new(JsonSink::default()),
+            TraceFormat::Csv if !was_first => Box::new(CsvSink::continued()),
             TraceFormat::Csv => Box::new(CsvSink::default()),
         }
     };

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     meta::{ClockPair, Meta},
     segment::{Progress, Segment},
+    target::Target,
 };
 use crate::{clock, engine::Mono};
 
@@ -28,6 +29,8 @@ pub struct Rotation {
     pub keep_size: Option<u64>,
     /// What ended longer ago is deleted.
     pub keep_for: Option<Duration>,
+    /// In memory, until it is asked for.
+    pub in_memory: bool,
 }
 
 /// Where a recording goes.
@@ -39,6 +42,10 @@ pub struct Files {
     rotation: Rotation,
     /// When the open one began.
     began: Mono,
+    /// Bytes of it that repeat what stood.
+    standing: u64,
+    /// Files made on the disk.
+    made: u64,
     closed: VecDeque<Closed>,
 }
 
@@ -48,6 +55,8 @@ struct Closed {
     path: PathBuf,
     bytes: u64,
     ended: Mono,
+    /// What is not on the disk.
+    kept: Option<Vec<u8>>,
 }
 
 impl Files {
@@ -64,13 +73,44 @@ impl Files {
             meta,
             rotation,
             began: Mono(0),
+            standing: 0,
+            made: 0,
             closed: VecDeque::new(),
         }
     }
 
     /// Makes the next file, and writes what the recording stands on.
-    pub fn begin(&mut self, progress: Progress) -> Result<(PathBuf, Segment<File>)> {
-        let path = match self.meta.segment {
+    pub fn begin(&mut self, progress: Progress) -> Result<(PathBuf, Segment<Target>)> {
+        if self.rotation.in_memory && self.meta.segment == 0 {
+            // Better now than when there is something to lose.
+            let (path, _) = self.make()?;
+            fs::remove_file(&path).with_context(|| format!("trying '{}'", path.display()))?;
+            self.made = 0;
+        }
+        let (path, target) = if self.rotation.in_memory {
+            (self.place.clone(), Target::Memory(Vec::new()))
+        } else {
+            let (path, file) = self.make()?;
+            (path, Target::File(file))
+        };
+        self.meta.clock = clocks();
+        let shown = path.display();
+        let segment = Segment::begin(target, self.level, &self.meta, progress)
+            .with_context(|| format!("recording to '{shown}': writing its first block"))?;
+        self.meta.segment += 1;
+        self.began = clock::monotonic();
+        Ok((path, segment))
+    }
+
+    /// Whether more files will be made than the first.
+    pub(super) const fn makes_more(&self) -> bool {
+        let rotation = &self.rotation;
+        rotation.in_memory || rotation.size.is_some() || rotation.every.is_some()
+    }
+
+    /// A file that was not there.
+    fn make(&mut self) -> Result<(PathBuf, File)> {
+        let path = match self.made {
             0 => self.place.clone(),
             n => numbered(&self.place, n),
         };
@@ -87,13 +127,28 @@ impl Files {
             ),
             other => other.with_context(|| format!("recording to '{shown}': making the file"))?,
         };
-        self.meta.clock = clocks();
-        let segment = Segment::begin(file, self.level, &self.meta, progress)
-            .with_context(|| format!("recording to '{shown}': writing its first block"))?;
         sync_directory(&path);
-        self.meta.segment += 1;
-        self.began = clock::monotonic();
-        Ok((path, segment))
+        self.made += 1;
+        Ok((path, file))
+    }
+
+    /// Writes what is kept in memory into a file, and keeps it no longer; where to, and how many
+    /// bytes. `None`: nothing is.
+    pub(super) fn write_out(&mut self) -> Result<Option<(PathBuf, u64)>> {
+        if !self.rotation.in_memory || self.closed.is_empty() {
+            return Ok(None);
+        }
+        let (path, mut file) = self.make()?;
+        let mut bytes = 0;
+        for kept in self.closed.iter().filter_map(|closed| closed.kept.as_ref()) {
+            file.write_all(kept)
+                .with_context(|| format!("recording to '{}'", path.display()))?;
+            bytes += kept.len() as u64;
+        }
+        file.sync_all()
+            .with_context(|| format!("recording to '{}': waiting for the disk", path.display()))?;
+        self.closed.clear();
+        Ok(Some((path, bytes)))
     }
 
     /// What both clocks showed when the latest file began.
@@ -101,19 +156,33 @@ impl Files {
         self.meta.clock
     }
 
-    /// Whether it is time for the next file.
+    /// The open file begins with so many bytes that tell what stood.
+    pub(super) const fn began_with(&mut self, bytes: u64) {
+        self.standing = bytes;
+    }
+
+    /// Whether it is time for the next file. A file is never more than half repetition.
     pub(super) fn is_due(&self, bytes: u64, now: Mono) -> bool {
         let rotation = &self.rotation;
-        rotation.size.is_some_and(|size| bytes >= size)
+        let enough = bytes >= 2 * self.standing;
+        rotation.size.is_some_and(|size| enough && bytes >= size)
             || rotation
                 .every
                 .is_some_and(|every| now.since(self.began) >= every)
     }
 
-    /// A file is complete: those that are one too many are deleted.
-    pub(super) fn close(&mut self, path: PathBuf, bytes: u64) {
-        let ended = clock::monotonic();
-        self.closed.push_back(Closed { path, bytes, ended });
+    /// A file is complete.
+    pub(super) fn close(&mut self, path: PathBuf, bytes: u64, target: Target) {
+        let kept = match target {
+            Target::Memory(kept) => Some(kept),
+            Target::File(_) => None,
+        };
+        self.closed.push_back(Closed {
+            path,
+            bytes,
+            ended: clock::monotonic(),
+            kept,
+        });
     }
 
     /// Deletes what is not to be kept, the oldest first. `open`: bytes of the open file.
@@ -129,10 +198,10 @@ impl Files {
                 return;
             }
             bytes -= oldest.bytes;
-            let shown = oldest.path.display();
-            match fs::remove_file(&oldest.path) {
-                Ok(()) => log::debug!("'{shown}' is deleted: it is not to be kept"),
-                Err(error) => log::warn!("'{shown}' can't be deleted: {error}"),
+            if oldest.kept.is_none()
+                && let Err(error) = fs::remove_file(&oldest.path)
+            {
+                log::warn!("'{}' can't be deleted: {error}", oldest.path.display());
             }
             self.closed.pop_front();
         }
@@ -173,11 +242,6 @@ fn clocks() -> ClockPair {
         mono_ns: mono.0,
         wall_ns,
     }
-}
-
-/// Whether the file has lost its name: what is written to it nobody will find.
-pub(super) fn is_removed(file: &File) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 /// A file's name is safe only with its directory.

@@ -45,6 +45,22 @@ fn counters(c: &Counters) -> [u64; 9] {
     ]
 }
 
+/// What was counted between two accounts.
+pub fn account_since(now: &Account, earlier: &Account) -> Account {
+    let mut words = counters(&now.counters);
+    for (word, before) in words.iter_mut().zip(counters(&earlier.counters)) {
+        *word = word.saturating_sub(before);
+    }
+    Account {
+        counters: Counters::from_words(words),
+        lost: now.lost.since(&earlier.lost),
+        skipped: now.skipped.saturating_sub(earlier.skipped),
+        timewait_skipped: now
+            .timewait_skipped
+            .saturating_sub(earlier.timewait_skipped),
+    }
+}
+
 impl Ledger {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         put_varint(out, self.events_before);

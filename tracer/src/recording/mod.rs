@@ -19,6 +19,8 @@ mod reader;
 mod recorder;
 mod sections;
 mod segment;
+mod target;
+mod worker;
 
 pub use self::{
     block::{Label, Packer, Unpacker},
@@ -27,10 +29,11 @@ pub use self::{
     files::{Files, Rotation},
     header::{BlockType, Codec, HEADER, Header, MAGIC, MAX_COUNT, MAX_PAYLOAD, NoHeader, VERSION},
     inspect::{Inspection, inspect, repair},
-    ledger::Ledger,
+    ledger::{Ledger, account_since},
     meta::{ClockPair, Hooks, META_SCHEMA, Meta},
     part::{Part, parts, recordings},
     reader::{BlockReader, Next, ReadError},
     recorder::{Gauge, Recorder, Summary},
     segment::{BLOCK_EVENTS, Progress, Segment},
+    target::Target,
 };

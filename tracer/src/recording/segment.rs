@@ -175,6 +175,11 @@ impl<W: Write> Segment<W> {
         &self.progress
     }
 
+    /// Where it went.
+    pub fn into_target(self) -> W {
+        self.to
+    }
+
     /// Where it goes.
     pub const fn target(&self) -> &W {
         &self.to

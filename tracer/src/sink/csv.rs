@@ -16,6 +16,7 @@ use crate::engine::Update;
 #[derive(Debug)]
 pub struct CsvSink {
     clock: WallClock,
+    is_continued: bool,
     rows: Rows,
 }
 
@@ -64,13 +65,27 @@ impl Default for CsvSink {
     fn default() -> Self {
         Self {
             clock: WallClock::default(),
+            is_continued: false,
             rows: Rows::new(false),
+        }
+    }
+}
+
+impl CsvSink {
+    /// Goes on below what another has written: without the header.
+    pub fn continued() -> Self {
+        Self {
+            is_continued: true,
+            ..Self::default()
         }
     }
 }
 
 impl Sink for CsvSink {
     fn start(&mut self, _start: &Start, out: &mut BytesMut) -> Result<()> {
+        if self.is_continued {
+            return Ok(());
+        }
         let mut sample = BytesMut::new();
         Rows::new(true).render(&Row::default(), &mut sample)?;
         let names = sample[..].split(|b| *b == b'\n').next().unwrap_or_default();

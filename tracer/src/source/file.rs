@@ -13,7 +13,7 @@ use super::{Account, EventSource};
 use crate::{
     engine::{Event, EventBody, LostCount, Mono},
     filter::Filter,
-    recording::{BlockReader, BlockType, Header, Ledger, Meta, Next, Part, decode},
+    recording::{BlockReader, BlockType, Header, Ledger, Meta, Next, Part, account_since, decode},
 };
 
 /// One recording as a source, however many files it takes.
@@ -24,6 +24,8 @@ pub struct FileSource {
     parts: VecDeque<Part>,
     open: Option<(PathBuf, BlockReader<Take<File>>)>,
     account: Account,
+    /// What was counted before this began.
+    before: Account,
     /// Not wanted by the filter.
     filtered: u64,
     /// Events that are missing.
@@ -34,6 +36,7 @@ pub struct FileSource {
     /// Events were told, other than what stood at the beginning.
     has_events: bool,
     unknown: u64,
+    repeats: u64,
 }
 
 /// Where the reading stands.
@@ -62,12 +65,14 @@ impl FileSource {
             parts: parts.into(),
             open: None,
             account: Account::default(),
+            before: Account::default(),
             filtered: 0,
             missing: 0,
             expected: None,
             is_damaged,
             has_events: false,
             unknown: 0,
+            repeats: 0,
         }
     }
 
@@ -114,7 +119,7 @@ impl FileSource {
     fn is_repeat(&mut self, header: &Header) -> bool {
         let repeats = self.expected.is_some_and(|e| header.seq < e.seq);
         if repeats {
-            log::warn!("block {} comes again, and is left out", header.seq);
+            self.repeats += 1;
             self.is_damaged = true;
         }
         repeats
@@ -145,7 +150,8 @@ impl FileSource {
             }
             BlockType::Snapshot if for_us && self.starts_here() => {
                 let mut read = Vec::new();
-                if decode(payload, header.count, &mut read).is_ok() {
+                if let Ok(decoded) = decode(payload, header.count, &mut read) {
+                    self.before = decoded.ledger.account.unwrap_or_default();
                     self.pass(read, events);
                 }
                 (None, true)
@@ -237,6 +243,9 @@ impl FileSource {
 
     /// How it ended.
     fn tell_end(&mut self) {
+        if self.repeats > 0 {
+            log::warn!("{} blocks come again, and are left out", self.repeats);
+        }
         if self.unknown > 0 {
             log::warn!(
                 "{} events are of a newer tcpdwell, and are left out",
@@ -279,7 +288,7 @@ impl EventSource for FileSource {
     }
 
     fn account(&mut self) -> Result<Account> {
-        let mut account = self.account;
+        let mut account = account_since(&self.account, &self.before);
         let missing = account.lost.recording.saturating_add(self.missing);
         account.lost.recording = missing;
         let filtered = account.counters.filtered.saturating_add(self.filtered);

@@ -14,15 +14,18 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    clock::mono_ns,
+    clock::{mono_ns, until},
     compare,
     observed::Finished,
     row::Row,
     skip::{Noise, turn},
     small::{SMALL, namespace, of_netns},
-    tool::{Tool, binary, trace},
+    tool::{PATIENCE, Tool, binary, trace},
     workload::Lane,
 };
+
+/// `CAP_BPF`, include/uapi/linux/capability.h.
+const CAP_BPF: u64 = 1 << 39;
 
 fn record(path: &Path, netns: u32) -> Command {
     let mut command = Command::new(binary());
@@ -132,6 +135,15 @@ fn a_killed_recorder_loses_a_second_at_most() {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"x").unwrap();
     }
+    let tasks = fs::read_dir(format!("/proc/{}/task", recorder.id())).unwrap();
+    let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
+    assert!(tasks.len() > 1, "the recorder has a thread of its own");
+    for task in tasks {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let held = status.lines().find_map(|l| l.strip_prefix("CapPrm:"));
+        let held = u64::from_str_radix(held.unwrap().trim(), 16).unwrap();
+        assert_eq!(held & !CAP_BPF, 0, "{}: {held:x}", task.display());
+    }
     let killed = mono_ns();
     recorder.signal(Signal::KILL);
     recorder.wait();
@@ -184,4 +196,46 @@ fn a_recorder_says_so_when_it_can_not_go_on() {
     std::os::unix::fs::symlink("/dev/full", &full).unwrap();
     let refused = Tool::started(&mut record(&full, 1)).wait();
     assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
+fn a_flight_recorder_writes_when_it_is_asked() {
+    let Some(_turn) = turn("a_flight_recorder_writes_when_it_is_asked", Noise::Little) else {
+        return;
+    };
+    let lane = Lane { test: 17, space: 0 };
+    let space = namespace(lane, SMALL);
+    let inode = space.inode;
+    let (_directory, path) = place();
+    let recorder = Tool::attached(record(&path, inode).args(["--flight", "10m"]));
+    assert!(!path.exists());
+    let ledger = space.run();
+    // The ends of the last TIME_WAITs come with the end of the namespace.
+    thread::sleep(Duration::from_secs(1));
+    recorder.signal(Signal::USR1);
+    until(PATIENCE, || {
+        verify(&path).1.contains(": intact").then_some(())
+    });
+    let finished = recorder.interrupt();
+    finished.assert_success();
+    let second = path.with_extension("000001.tdw");
+    let (code, said) = verify(&second);
+    assert_eq!(code, Some(0), "{said}");
+    let mut both = trace(["--format", "ndjson", "--strict", "--from"]);
+    let output = both.args([&second, &path]).output().unwrap();
+    let replayed = Finished {
+        status: output.status,
+        stdout: output.stdout,
+        stderr: output.stderr,
+    };
+    replayed.assert_success();
+    assert_eq!(replayed.completeness(), finished.completeness());
+    let rows = replayed.rows();
+    let rows = of_netns(&rows, &[inode], lane);
+    let opened = rows.iter().filter(|row| row.to == "SYN_SENT").count();
+    let expected = ledger.ends.iter().flat_map(|end| &end.steps);
+    assert_eq!(
+        opened,
+        expected.filter(|step| step.from == "SYN_SENT").count()
+    );
 }

@@ -6,7 +6,10 @@ use tempfile::NamedTempFile;
 use tracer::{
     engine::{Event, EventBody},
     filter::Filter,
-    recording::{BlockReader, BlockType, Header, Next, decode, inspect, recordings, repair},
+    recording::{
+        BlockReader, BlockType, Header, Next, Progress, Segment, decode, inspect, recordings,
+        repair,
+    },
     source::{EventSource as _, file::FileSource},
 };
 
@@ -159,6 +162,29 @@ fn what_is_missing_in_the_middle_is_counted() {
     assert_eq!(events[before + 1..], all[before + 3 * PER_BLOCK..]);
     let found = inspect(&file[..], |_| Ok(())).unwrap();
     assert_eq!((found.damaged_bytes, found.missing_blocks), (0, 3));
+}
+
+#[test]
+fn what_a_slow_disk_cost_is_told_where_it_is_missing() {
+    let events = made::events(40);
+    let mut segment = Segment::begin(Vec::new(), 1, &made::meta(1), Progress::default()).unwrap();
+    for event in &events[..15] {
+        segment.push(event).unwrap();
+    }
+    segment.drop_events(7).unwrap();
+    for event in &events[22..] {
+        segment.push(event).unwrap();
+    }
+    let (file, progress) = segment.end().unwrap();
+    assert_eq!((progress.events, progress.dropped), (40, 7));
+    let (told, is_damaged) = read(&file);
+    assert_eq!(told[..15], events[..15]);
+    assert!(matches!(told[15].body, EventBody::Lost(lost) if lost.recording == 7));
+    assert_eq!(told[16..], events[22..]);
+    assert!(!is_damaged, "nothing happened to the file");
+    let found = inspect(&file[..], |_| Ok(())).unwrap();
+    assert_eq!((found.dropped, found.events), (7, 33));
+    assert!(found.is_intact());
 }
 
 #[test]

@@ -12,6 +12,9 @@ use tracer::{
     source::file::FileSource,
 };
 
+/// All that there have been.
+const VERSIONS: &[&str] = &["v1"];
+
 #[test]
 fn every_version_is_read_as_ever() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
@@ -19,7 +22,7 @@ fn every_version_is_read_as_ever() {
         .enable_all()
         .build()
         .unwrap();
-    for version in ["v1"] {
+    for version in VERSIONS {
         let path = directory.join(version).with_extension("tdw");
         if std::env::var_os("TCPDWELL_BLESS").is_some() && !path.exists() {
             fs::write(

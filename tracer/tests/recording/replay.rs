@@ -1,13 +1,13 @@
 //! A recording gives what the run gave, byte for byte: same pipeline, same sinks, other source.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tempfile::TempDir;
 use tracer::{
     engine::{Account, Engine, Event, EventBody, Limits, Mono},
-    filter::{Filter, Gate},
+    filter::{Filter, Gate, Window},
     pipeline::Pipeline,
-    recording::{Files, Recorder, Rotation, recordings},
+    recording::{Files, Recorder, Rotation, inspect, recordings},
     shutdown::Shutdown,
     sink::{CsvSink, HistOptions, HistSink, JsonSink, LineOptions, LinesSink, Output, Sink, Start},
     source::{EventSource, file::FileSource},
@@ -182,13 +182,13 @@ fn a_recording_in_many_files_is_one_and_its_end_stands_by_itself() {
         .block_on(source.next_batch(None, &mut events))
         .unwrap()
     {
-        recorder.take(&events, &engine).unwrap();
+        recorder.take(&events, &engine, &source.account).unwrap();
         for event in events.drain(..) {
             engine.handle_event(&event, &mut updates);
         }
         std::thread::sleep(Duration::from_millis(60));
     }
-    recorder.take(&events, &engine).unwrap();
+    recorder.take(&events, &engine, &source.account).unwrap();
     let summary = recorder.finish(&Account::default()).unwrap();
     assert!(summary.files > 1, "{summary:?}");
     let mut all: Vec<_> = fs::read_dir(&directory)
@@ -222,4 +222,80 @@ fn a_recording_in_many_files_is_one_and_its_end_stands_by_itself() {
     );
     let moment = |text: &str| text.split(',').next().unwrap().to_owned();
     assert_eq!(moment(&last.0), moment(&last.1));
+}
+
+#[test]
+fn a_window_is_of_the_time_of_day() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let directory = TempDir::new().unwrap();
+    let to = directory.path().join("told");
+    let file = directory.path().join("x.tdw");
+    let mut events = made::events(2000);
+    let wall = 1_790_000_000_000_000_000_i64;
+    events.insert(
+        0,
+        Event {
+            at: Mono(1_000_000_000),
+            body: EventBody::Clock { wall_ns: wall },
+        },
+    );
+    // A later reading would move the window.
+    events.retain(|e| e.at.0 == 1_000_000_000 || !matches!(e.body, EventBody::Clock { .. }));
+    fs::write(&file, made::recording(1, &events, 100)).unwrap();
+    let told = |since: i64, until: i64| {
+        let window = Window {
+            since: Some(i128::from(wall + since)),
+            until: Some(i128::from(wall + until)),
+        };
+        let mut found = recordings(std::slice::from_ref(&file)).unwrap();
+        let mut source = FileSource::new(found.remove(0), Filter::default());
+        let pipeline = Pipeline {
+            source: &mut source,
+            engine: Engine::new(Limits::default()),
+            gate: Gate::new(Filter::default()).within(window),
+            sink: Box::new(JsonSink::default()),
+            output: Output::open(Some(&to)).unwrap(),
+            stop_after: u64::MAX,
+            tap: None,
+        };
+        runtime.block_on(async {
+            let mut shutdown = Shutdown::new(None).unwrap();
+            pipeline.run(&start(), &mut shutdown).await.unwrap().shown
+        })
+    };
+    let (all, first, second) = (
+        told(i64::MIN / 4, i64::MAX / 4),
+        told(i64::MIN / 4, 1_000_000),
+        told(1_000_000, i64::MAX / 4),
+    );
+    assert!(first > 10 && second > 10);
+    assert_eq!(first + second, all);
+}
+
+#[test]
+fn a_flood_is_recorded_or_counted() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("x.tdw");
+    let files = Files::new(&path, 1, made::meta(1), Rotation::default());
+    let mut recorder = Recorder::start(files).unwrap();
+    let gauge = recorder.gauge();
+    let events = made::events(16_384);
+    let engine = Engine::new(Limits::default());
+    let times = 100;
+    for _ in 0..times {
+        recorder
+            .take(&events, &engine, &Account::default())
+            .unwrap();
+    }
+    let progress = recorder.finish(&Account::default()).unwrap().progress;
+    let all = times * events.len() as u64;
+    assert_eq!(progress.events, all);
+    assert_eq!(progress.dropped, gauge.dropped.load(Relaxed));
+    let found = inspect(fs::File::open(&path).unwrap(), |_| Ok(())).unwrap();
+    assert!(found.is_intact());
+    assert_eq!(found.events + found.dropped, all);
+    assert_eq!(found.dropped, progress.dropped);
 }
