@@ -32,6 +32,7 @@ mod flag {
     pub(super) const PID: u8 = 1 << 3;
     /// Two bits: 0 none, 1 made, 2 refused, 3 unseen.
     pub(super) const MINISOCK: u8 = 4;
+    pub(super) const ALL: u8 = (1 << 6) - 1;
 }
 
 /// What else there is of a minisock's end.
@@ -39,6 +40,7 @@ mod end {
     pub(super) const EXACT: u8 = 1 << 0;
     pub(super) const STAMP: u8 = 1 << 1;
     pub(super) const TIMER: u8 = 1 << 2;
+    pub(super) const ALL: u8 = (1 << 3) - 1;
 }
 
 /// What the socket said.
@@ -46,6 +48,8 @@ mod said {
     pub(super) const SHUT_BOTH: u8 = 1 << 0;
     pub(super) const HAS_FILE: u8 = 1 << 1;
     pub(super) const DEAD: u8 = 1 << 2;
+    pub(super) const BY_STACK: u8 = 1 << 3;
+    pub(super) const ALL: u8 = (1 << 4) - 1;
 }
 
 /// Gathers the events of one block.
@@ -153,19 +157,29 @@ impl EventsEncoder {
     }
 
     fn say(&mut self, evidence: &Evidence) {
+        let Evidence {
+            err,
+            shut_both,
+            has_file,
+            dead,
+            unread,
+            by_stack,
+        } = *evidence;
         let mut bits = 0;
         for (is, bit) in [
-            (evidence.shut_both, said::SHUT_BOTH),
-            (evidence.has_file, said::HAS_FILE),
-            (evidence.dead, said::DEAD),
+            (shut_both, said::SHUT_BOTH),
+            (has_file, said::HAS_FILE),
+            (dead, said::DEAD),
+            (by_stack.is_some(), said::BY_STACK),
         ] {
             if is {
                 bits |= bit;
             }
         }
         self.evidence.push(bits);
-        put_varint(&mut self.evidence, u64::from(evidence.err));
-        put_varint(&mut self.evidence, u64::from(evidence.unread));
+        put_varint(&mut self.evidence, u64::from(err));
+        put_varint(&mut self.evidence, u64::from(unread));
+        self.evidence.extend(by_stack.map(reason_code));
     }
 
     fn end(&mut self, at: u64, ended: &TimewaitEnd) {
@@ -295,6 +309,15 @@ pub fn decode(payload: &[u8], count: u32, events: &mut Vec<Event>) -> Result<Dec
     decoded
 }
 
+/// Flags, none of which is of a newer tool: what stands behind them could not be told apart.
+fn known(flags: u8, all: u8) -> Result<u8, Corrupt> {
+    if flags & !all == 0 {
+        Ok(flags)
+    } else {
+        Err(Corrupt("it holds what this tool does not know"))
+    }
+}
+
 struct EventsDecoder<'a> {
     ledger: Ledger,
     time: u64,
@@ -375,7 +398,7 @@ impl<'a> EventsDecoder<'a> {
     #[inline]
     fn change(&mut self) -> Result<StateChange, Corrupt> {
         let states = self.states.byte()?;
-        let flags = self.change_flags.byte()?;
+        let flags = known(self.change_flags.byte()?, flag::ALL)?;
         let flow = self.flows.next(&mut self.flow_refs)?;
         let pid = if flags & flag::PID == 0 {
             0
@@ -412,19 +435,25 @@ impl<'a> EventsDecoder<'a> {
     }
 
     fn evidence(&mut self) -> Result<Evidence, Corrupt> {
-        let bits = self.evidence.byte()?;
+        let bits = known(self.evidence.byte()?, said::ALL)?;
         Ok(Evidence {
             err: self.evidence.number()?,
             shut_both: bits & said::SHUT_BOTH != 0,
             has_file: bits & said::HAS_FILE != 0,
             dead: bits & said::DEAD != 0,
             unread: self.evidence.number()?,
+            by_stack: if bits & said::BY_STACK == 0 {
+                None
+            } else {
+                Some(reason(self.evidence.byte()?))
+            },
         })
     }
 
     fn end(&mut self, at: u64) -> Result<TimewaitEnd, Corrupt> {
         let flow = self.flows.next(&mut self.flow_refs)?;
         let [flags, state, why] = self.ends.array()?;
+        let flags = known(flags, end::ALL)?;
         let mut moment = |bit| {
             if flags & bit == 0 {
                 return Ok(None);

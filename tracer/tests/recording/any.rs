@@ -50,14 +50,14 @@ fn moment() -> impl Strategy<Value = Option<Mono>> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    any::<(u16, bool, bool, bool, u32)>().prop_map(|(err, shut_both, has_file, dead, unread)| {
-        Evidence {
-            err,
-            shut_both,
-            has_file,
-            dead,
-            unread,
-        }
+    let what = any::<(u16, bool, bool, bool, u32)>();
+    (what, prop::option::of(reason())).prop_map(|(what, by_stack)| Evidence {
+        err: what.0,
+        shut_both: what.1,
+        has_file: what.2,
+        dead: what.3,
+        unread: what.4,
+        by_stack,
     })
 }
 
