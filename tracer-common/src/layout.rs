@@ -92,6 +92,26 @@ pub struct SnapshotLayout {
     pub f_op: u32,
     /// `file.private_data`, pointer.
     pub private_data: u32,
+    /// `file.f_ref.refcnt`, or `file.f_count` before 6.13; both long.
+    pub references: u32,
+    /// What to add to it: 1 for `f_ref`.
+    pub references_bias: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub write_seq: u32,
+    /// `tcp_sock.snd_una`, u32.
+    pub snd_una: u32,
+    /// `tcp_sock.rcv_tstamp`, u32, jiffies.
+    pub rcv_tstamp: u32,
+    /// `tcp_sock.lsndtime`, u32, jiffies.
+    pub lsndtime: u32,
+    /// `inet_connection_sock.icsk_ack.lrcvtime`, u32, jiffies.
+    pub lrcvtime: u32,
+    /// `inet_connection_sock.icsk_retransmits`, u8.
+    pub retransmits: u32,
+    /// `sock.sk_ack_backlog`, u32.
+    pub ack_backlog: u32,
+    /// `sock.sk_max_ack_backlog`, u32.
+    pub max_ack_backlog: u32,
 }
 
 /// Offsets into `task_struct`, for telling a user process from a kernel thread and for its name.
@@ -199,6 +219,16 @@ words!(SnapshotLayout {
     tgid,
     f_op,
     private_data,
+    references,
+    references_bias,
+    write_seq,
+    snd_una,
+    rcv_tstamp,
+    lsndtime,
+    lrcvtime,
+    retransmits,
+    ack_backlog,
+    max_ack_backlog,
 });
 words!(TaskLayout {
     flags,

@@ -36,7 +36,34 @@ pub struct SocketFound {
     pub saddr: Address,
     /// Remote address.
     pub daddr: Address,
+    /// Not yet read, the peer's FIN counted as one byte (`rcv_nxt - copied_seq`); of a listener, how
+    /// many wait to be accepted (`sk_ack_backlog`).
+    pub receive_queue: u32,
+    /// Not yet acknowledged by the peer, our FIN counted as one byte (`write_seq - snd_una`); of a
+    /// listener, how many may wait (`sk_max_ack_backlog`).
+    pub send_queue: u32,
+    /// Jiffies since the peer acknowledged something, if only what it had before (`rcv_tstamp`).
+    pub heard_ago: u32,
+    /// Jiffies since data came, or since the opening (`icsk_ack.lrcvtime`).
+    pub data_ago: u32,
+    /// Jiffies since data went out (`lsndtime`).
+    pub sent_ago: u32,
+    /// User that the socket belongs to.
+    pub uid: u32,
+    /// `sk_shutdown`: 1 for receiving, 2 for sending.
+    pub shutdown: u8,
+    /// `FOUND_*`.
+    pub flags: u8,
+    /// How often in a row what is unacknowledged was sent again (`icsk_retransmits`).
+    pub retransmits: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
 }
+
+/// [`SocketFound::flags`]: a full socket, whose queues and ages were read.
+pub const FOUND_FULL: u8 = 1;
+/// [`SocketFound::flags`]: `SOCK_DEAD`: its process has closed it.
+pub const FOUND_DEAD: u8 = 2;
 
 /// An open file of a process (`iter/task_file`).
 #[repr(C)]
@@ -50,13 +77,17 @@ pub struct FileFound {
     pub f_op: u64,
     /// `file.private_data`: of a socket's file, its `struct socket`.
     pub private_data: u64,
+    /// `file.f_count`: descriptors of it, and calls in progress.
+    pub references: u64,
 }
 
 const _: () = {
-    assert!(size_of::<SocketFound>() == 80);
+    assert!(size_of::<SocketFound>() == 112);
     assert!(offset_of!(SocketFound, netns) == 40);
     assert!(offset_of!(SocketFound, saddr) == 48);
-    assert!(size_of::<FileFound>() == 24);
+    assert!(offset_of!(SocketFound, receive_queue) == 80);
+    assert!(offset_of!(SocketFound, shutdown) == 104);
+    assert!(size_of::<FileFound>() == 32);
 };
 
 impl SocketFound {
@@ -80,6 +111,16 @@ impl SocketFound {
             entry_stamp: f.u32(),
             saddr: f.bytes(),
             daddr: f.bytes(),
+            receive_queue: f.u32(),
+            send_queue: f.u32(),
+            heard_ago: f.u32(),
+            data_ago: f.u32(),
+            sent_ago: f.u32(),
+            uid: f.u32(),
+            shutdown: f.u8(),
+            flags: f.u8(),
+            retransmits: f.u8(),
+            reserved: f.bytes(),
         })
     }
 }
@@ -96,6 +137,7 @@ impl FileFound {
             fd: f.u32(),
             f_op: f.u64(),
             private_data: f.u64(),
+            references: f.u64(),
         })
     }
 }

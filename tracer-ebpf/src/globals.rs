@@ -55,7 +55,21 @@ pub static SNAPSHOT: Global<SnapshotLayout> = Global::new(SnapshotLayout {
     tgid: 0,
     f_op: 0,
     private_data: 0,
+    references: 0,
+    references_bias: 0,
+    write_seq: 0,
+    snd_una: 0,
+    rcv_tstamp: 0,
+    lsndtime: 0,
+    lrcvtime: 0,
+    retransmits: 0,
+    ack_backlog: 0,
+    max_ack_backlog: 0,
 });
+
+/// Which sockets a snapshot leaves out: a bit for each state that nobody asked for.
+#[unsafe(no_mangle)]
+pub static SNAPSHOT_WITHOUT: Global<u32> = Global::new(0);
 
 /// Which hooks tell of minisocks: one of `HOOK_*`.
 #[unsafe(no_mangle)]

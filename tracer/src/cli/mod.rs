@@ -175,6 +175,7 @@ impl LiveArgs {
             timewait_forced: timewait.len() == 1,
             timewait,
             filter,
+            snapshot_without: 0,
             log_level,
         }
     }

@@ -66,12 +66,27 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
 
 /// Where the fields are that a snapshot reads.
 pub(super) fn resolve_snapshot(btf: &Btf<'_>) -> Result<SnapshotLayout, BtfError> {
+    let connection = "inet_connection_sock";
+    let (references, references_bias) = match btf.offset_of("file.f_ref.refcnt") {
+        Ok(offset) => (offset, 1),
+        Err(_) => (btf.offset_of("file.f_count")?, 0),
+    };
     Ok(SnapshotLayout {
         state: btf.offset_of("sock_common.skc_state")?,
         seq: btf.offset_of("bpf_iter_meta.seq")?,
         tgid: btf.offset_of("task_struct.tgid")?,
         f_op: btf.offset_of("file.f_op")?,
         private_data: btf.offset_of("file.private_data")?,
+        references,
+        references_bias,
+        write_seq: btf.offset_of("tcp_sock.write_seq")?,
+        snd_una: btf.offset_of("tcp_sock.snd_una")?,
+        rcv_tstamp: btf.offset_of("tcp_sock.rcv_tstamp")?,
+        lsndtime: btf.offset_of("tcp_sock.lsndtime")?,
+        lrcvtime: btf.offset_of(&format!("{connection}.icsk_ack.lrcvtime"))?,
+        retransmits: btf.offset_of(&format!("{connection}.icsk_retransmits"))?,
+        ack_backlog: btf.offset_of("sock.sk_ack_backlog")?,
+        max_ack_backlog: btf.offset_of("sock.sk_max_ack_backlog")?,
     })
 }
 

@@ -62,6 +62,8 @@ pub struct Options {
     pub timewait_forced: bool,
     /// What is wanted.
     pub filter: Filter,
+    /// A bit for each state whose sockets a snapshot leaves out.
+    pub snapshot_without: u32,
     /// Which diagnostics the kernel programs send.
     pub log_level: LevelFilter,
 }

@@ -74,6 +74,7 @@ mod tests {
             fd: fd.unsigned_abs(),
             f_op,
             private_data,
+            references: 1,
         };
         let files = [
             file(std::process::id(), sample.0.as_raw_fd(), 7, 1),
