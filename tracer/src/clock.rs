@@ -1,6 +1,8 @@
 //! The only place that reads a clock.
 
-use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::engine::{Event, EventBody, Mono};
 
@@ -28,4 +30,11 @@ pub fn anchor() -> Event {
     let (at, wall_ns) = pair();
     let body = EventBody::Clock { wall_ns };
     Event { at, body }
+}
+
+/// How long a jiffy is: the resolution of the coarse clocks (`TICK_NSEC`).
+pub fn jiffy() -> Option<Duration> {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?;
+    let tick = Duration::from(tick);
+    (!tick.is_zero()).then_some(tick)
 }

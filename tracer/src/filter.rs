@@ -4,13 +4,15 @@
 //! kernel programs run too. Process, cgroup and state are decided here: the owner may be found out
 //! late, and a state that is not shown still counts for the dwell of the next.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use tracer_common::{
     filter::{FilterConfig, Verdict},
     state,
 };
 
-use crate::engine::{CgroupFact, ConnId, EventBody, Mono, StateSet, TcpState, Transition};
+use crate::engine::{CgroupFact, ConnId, EventBody, Mono, Process, StateSet, TcpState, Transition};
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
@@ -64,6 +66,10 @@ impl Filter {
                 let listens = found.state == TcpState::Listen;
                 (&found.tuple, found.netns, listens)
             }
+            EventBody::Inspected(seen) => {
+                let listens = seen.state == TcpState::Listen;
+                (&seen.tuple, seen.netns, listens)
+            }
             _ => return true,
         };
         let subject = tuple.subject(netns, listens);
@@ -112,6 +118,44 @@ pub struct Window {
     pub until: Option<i128>,
 }
 
+impl Filter {
+    /// Holds what is wanted of an owner against one process. `cgroup`: the path of its own, if known.
+    pub fn wants_process(
+        &self,
+        pid: u32,
+        process: Option<&Process>,
+        cgroup: impl FnOnce(u64) -> Option<Arc<str>>,
+    ) -> bool {
+        let name = process.map(|p| p.name);
+        let is_named = |comm: &Vec<u8>| name.is_some_and(|name| comm == name.bytes());
+        let id = process.map_or(0, |p| p.cgroup);
+        let any_cgroup = self.cgroups.is_empty() && self.cgroups_below.is_empty();
+        let below = || {
+            cgroup(id).is_some_and(|path| {
+                let lies_below = |wanted: &String| is_below(&path, wanted);
+                self.cgroups_below.iter().any(lies_below)
+            })
+        };
+        (self.pids.is_empty() || self.pids.contains(&pid))
+            && (self.comms.is_empty() || self.comms.iter().any(is_named))
+            && (any_cgroup || self.cgroups.contains(&id) || below())
+    }
+
+    /// Whether nothing is asked of a connection's owner.
+    pub fn wants_any_process(&self) -> bool {
+        self.pids.is_empty()
+            && self.comms.is_empty()
+            && self.cgroups.is_empty()
+            && self.cgroups_below.is_empty()
+    }
+}
+
+/// Whether a cgroup is another, or below it.
+fn is_below(path: &str, wanted: &str) -> bool {
+    let rest = path.strip_prefix(wanted.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Lets the wanted transitions through, in order per connection.
 ///
 /// A connection's opening may not be decided by what is known of its tuple: it waits here for the
@@ -149,10 +193,7 @@ impl Gate {
 
     /// A cgroup's path is known: it may lie below one that is wanted.
     pub fn learn(&mut self, fact: &CgroupFact) {
-        let below = |wanted: &String| {
-            let rest = fact.path.strip_prefix(wanted.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let below = |wanted: &String| is_below(&fact.path, wanted);
         if self.filter.cgroups_below.iter().any(below) && !self.filter.cgroups.contains(&fact.id) {
             self.filter.cgroups.push(fact.id);
         }

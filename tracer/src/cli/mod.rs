@@ -3,6 +3,7 @@
 
 mod filters;
 mod recording;
+mod stuck;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
@@ -13,6 +14,7 @@ pub use filters::FilterArgs;
 pub use recording::{
     ExportArgs, ExportFormat, FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs,
 };
+pub use stuck::{StuckArgs, StuckFormat};
 pub use values::RingSize;
 
 use crate::{
@@ -51,6 +53,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Write what is intact of a damaged recording into a new one.
     Repair(RepairArgs),
+    /// The sockets that linger now, oldest first: how long, held by whom, and why.
+    Stuck(Box<StuckArgs>),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
 }
@@ -156,6 +160,9 @@ pub struct LiveArgs {
     /// Where the lives of TIME_WAIT sockets come from; auto takes the best that proves itself.
     #[arg(long, value_name = "HOOK", value_enum, default_value_t)]
     pub tw_source: TimewaitSourceArg,
+    /// A bit for each state whose sockets a snapshot leaves out.
+    #[arg(skip)]
+    pub(crate) snapshot_without: u32,
 }
 
 impl LiveArgs {
@@ -175,7 +182,7 @@ impl LiveArgs {
             timewait_forced: timewait.len() == 1,
             timewait,
             filter,
-            snapshot_without: 0,
+            snapshot_without: self.snapshot_without,
             log_level,
         }
     }

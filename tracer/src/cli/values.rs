@@ -70,6 +70,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// `--older-than`: a duration, or none.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => duration(text).map_err(|_| "must be like 5s, 10m or 1h30m, or 0".to_owned()),
+    }
+}
+
 /// `--lport`, `--rport`: one port.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     match text.parse() {

@@ -1,6 +1,6 @@
 //! What every verb does that watches the running kernel: attach, say so, run, tell what is missing.
 
-use std::{fs, process::ExitCode};
+use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use log::Level;
@@ -9,7 +9,7 @@ use tracer_common::filter::NETNS;
 use super::require;
 use crate::{
     cli::RunArgs,
-    ebpf::{Kernel, Probes, StateSource, TimewaitSource, drop_privileges},
+    ebpf::{Kernel, Probes, StateSource, TimewaitSource, drop_privileges, keep_privileges_to_look},
     engine::{Engine, Limits},
     error::Failure,
     filter::{Filter, Gate},
@@ -31,6 +31,8 @@ pub(super) struct Live {
     start: Start,
     verbosity: u8,
     stdout_is_ours: bool,
+    /// Sockets are looked at again and again.
+    looks: bool,
 }
 
 impl Live {
@@ -73,12 +75,20 @@ impl Live {
             source,
             start,
             verbosity,
+            looks: false,
         })
     }
 
     /// What it stands on.
     pub(super) const fn start(&self) -> &Start {
         &self.start
+    }
+
+    /// Looks at the sockets again: every so often, and at the end.
+    pub(super) fn looking(mut self, every: Option<Duration>) -> Self {
+        self.looks = true;
+        self.source.look_again(self.filter.clone(), every);
+        self
     }
 
     /// Runs until it is ended from outside, or so many transitions were shown.
@@ -98,22 +108,34 @@ impl Live {
         shutdown.run(&self.args.command, self.stdout_is_ours)?;
         if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
             log::debug!("privileges are kept: every look at TIME_WAIT takes them");
+        } else if self.looks {
+            keep_privileges_to_look()?;
         } else {
             drop_privileges()?;
         }
         let pipeline = Pipeline {
             source: &mut self.source,
-            engine: Engine::new(Limits::default()),
+            engine: engine(self.looks),
             gate: Gate::new(self.filter),
             sink,
             output: self.output,
             stop_after,
             tap,
         };
-        let outcome = pipeline.run(&self.start, &mut shutdown).await?;
+        // Boxed: it holds the buffers of a whole look, and lies within every verb's future.
+        let outcome = Box::pin(pipeline.run(&self.start, &mut shutdown)).await?;
         tell_outcome(&outcome, &self.args.command, self.verbosity);
         Ok(outcome)
     }
+}
+
+/// What makes sense of it all, of leaks too if they can show.
+fn engine(looks: bool) -> Engine {
+    let mut engine = Engine::new(Limits::default());
+    if looks {
+        engine.watch_close_waits();
+    }
+    engine
 }
 
 /// What the run stands on.

@@ -6,6 +6,7 @@ mod hist;
 mod live;
 mod record;
 mod replay;
+mod stuck;
 mod trace;
 mod verify;
 
@@ -46,6 +47,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Export(args) => runtime.block_on(export::run(*args)),
         Verb::Verify(args) => verify::run(&args),
         Verb::Repair(args) => verify::repair(&args),
+        Verb::Stuck(args) => runtime.block_on(stuck::run(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),
     }
 }

@@ -65,10 +65,26 @@ impl Capabilities {
 /// Kernels before 5.19 want `CAP_BPF` for every lookup in a map, whoever opened it
 /// (`unprivileged_bpf_disabled`, kernel/bpf/syscall.c).
 pub fn drop_privileges() -> Result<()> {
+    keep(&[Capability::CAP_BPF])
+}
+
+/// The same, but for what another look at the sockets takes: opening iterators, entering network
+/// namespaces (`setns` wants `CAP_SYS_ADMIN` over each), and /proc of other users' processes.
+pub fn keep_privileges_to_look() -> Result<()> {
+    keep(&[
+        Capability::CAP_BPF,
+        Capability::CAP_PERFMON,
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_SYS_PTRACE,
+        Capability::CAP_DAC_READ_SEARCH,
+    ])
+}
+
+fn keep(wanted: &[Capability]) -> Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("reading our capabilities")?;
     let kept: CapsHashSet = held
         .into_iter()
-        .filter(|cap| *cap == Capability::CAP_BPF)
+        .filter(|cap| wanted.contains(cap))
         .collect();
     caps::clear(None, CapSet::Inheritable).context("giving up inheritable capabilities")?;
     caps::set(None, CapSet::Effective, &kept).context("giving up effective capabilities")?;

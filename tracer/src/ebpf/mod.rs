@@ -5,6 +5,7 @@ mod capability;
 mod cost;
 mod counters;
 mod early;
+mod iterators;
 mod kernel;
 mod layout;
 mod load;
@@ -16,8 +17,9 @@ mod tracefs;
 mod types;
 
 pub use btf::{Btf, BtfError};
-pub use capability::{Capabilities, drop_privileges};
+pub use capability::{Capabilities, drop_privileges, keep_privileges_to_look};
 pub use cost::{EmptyProgram, ProgramCost, RunStats, programs};
+pub use iterators::{Iterate, Iterators};
 pub use kernel::{Kernel, Lockdown};
 pub use probes::{Attempt, Options, Probes, StateSource};
 pub use timewait::{AcceptSource, TimewaitSource};

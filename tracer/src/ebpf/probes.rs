@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{Iter, ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
+    programs::{ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
     util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
@@ -15,6 +15,7 @@ use super::{
     btf::Btf,
     counters::{self, CounterMap},
     early,
+    iterators::{Iterate, iterate},
     kernel::Kernel,
     layout,
     load::{Globals, descriptor, hook, load, loading, program, take_map, verify},
@@ -444,24 +445,6 @@ impl Probes {
         self.has_iterators
     }
 
-    /// An iterator over the TCP sockets of the network namespace of whoever opens it.
-    pub fn iterate_sockets(&mut self) -> Result<IterLink> {
-        self.iterate("snapshot_tcp")
-    }
-
-    /// An iterator over the open files of all processes.
-    pub fn iterate_files(&mut self) -> Result<IterLink> {
-        self.iterate("snapshot_file")
-    }
-
-    fn iterate(&mut self, name: &str) -> Result<IterLink> {
-        let program: &mut Iter = program(&mut self.ebpf, name)?;
-        let link = program
-            .attach()
-            .with_context(|| format!("attaching {name}"))?;
-        Ok(program.take_link(link)?)
-    }
-
     /// What the records of this kernel are read by.
     pub fn decoder(&self) -> Decoder {
         Decoder {
@@ -545,6 +528,16 @@ impl Probes {
                 recording: 0,
             },
         })
+    }
+}
+
+impl Iterate for Probes {
+    fn iterate_sockets(&mut self) -> Result<IterLink> {
+        iterate(&mut self.ebpf, "snapshot_tcp")
+    }
+
+    fn iterate_files(&mut self) -> Result<IterLink> {
+        iterate(&mut self.ebpf, "snapshot_file")
     }
 }
 

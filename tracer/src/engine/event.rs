@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     closing::{EndReason, Evidence},
     connection::SockId,
+    inspected::{Descriptors, Inspected, Looked},
     loss::LostCount,
     owner::{OwnerSource, Process},
     state::TcpState,
@@ -38,6 +39,12 @@ pub enum EventBody {
     Held(Held),
     /// A socket was found that is older than the trace (or has been met already).
     Found(Found),
+    /// A socket that lingers was looked into.
+    Inspected(Inspected),
+    /// A process's open files were counted.
+    Descriptors(Descriptors),
+    /// A look at all sockets has ended.
+    Looked(Looked),
     /// Events happened that were not delivered.
     Lost(LostCount),
     /// The wall clock (ns since 1970, UTC) at this moment; taken again and again, so that a step of

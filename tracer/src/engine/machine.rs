@@ -12,6 +12,7 @@ use super::{
     owner::{Owner, OwnerSource, Processes},
     state::TcpState,
     stats::Stats,
+    stuck::{CloseWaits, Looks},
     table::{Slot, Table},
     time::{Mono, OPENING_HOLD},
     tuple::FourTuple,
@@ -48,6 +49,9 @@ pub struct Engine {
     pub(super) processes: Processes,
     pub(super) stats: Stats,
     pub(super) ledger: LossLedger,
+    pub(super) looks: Looks,
+    /// Kept for those who ask for leaks.
+    pub(super) close_waits: Option<Box<CloseWaits>>,
     next_id: u64,
     /// The last closings: socket address and state left.
     recent: [(u64, TcpState); RECENT],
@@ -64,6 +68,8 @@ impl Engine {
             processes: Processes::new(limits.processes),
             stats: Stats::default(),
             ledger: LossLedger::default(),
+            looks: Looks::new(limits.connections),
+            close_waits: None,
             next_id: 1,
             recent: [(0, TcpState::Unknown); RECENT],
             recent_next: 0,
@@ -94,6 +100,11 @@ impl Engine {
             EventBody::Cgroup(fact) => updates.push(Update::Cgroup(fact.clone())),
             EventBody::Held(held) => self.held(held),
             EventBody::Found(found) => self.found(event.at, found, updates),
+            EventBody::Inspected(inspected) => self.inspected(event.at, inspected),
+            EventBody::Descriptors(descriptors) => {
+                self.looks.descriptors(event.at, *descriptors);
+            }
+            EventBody::Looked(looked) => self.looks.ended(event.at, *looked),
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
                 updates.push(Update::Lost {
@@ -343,6 +354,9 @@ impl Engine {
             return;
         };
         let transition = self.step_of(at, connection, step);
+        if step.from == TcpState::CloseWait {
+            self.left_close_wait(at, &connection);
+        }
         if let Some(connection) = self.table.get_mut(slot) {
             connection.previous = step.from;
             connection.state = step.to;

@@ -8,6 +8,7 @@ mod connection;
 mod event;
 mod found;
 mod histogram;
+mod inspected;
 mod limbo;
 mod loss;
 mod machine;
@@ -18,6 +19,7 @@ mod sampled;
 mod standing;
 mod state;
 mod stats;
+pub mod stuck;
 mod table;
 mod time;
 mod tuple;
@@ -30,6 +32,7 @@ pub use event::{
     TimewaitRearmed,
 };
 pub use histogram::DurationHistogram;
+pub use inspected::{Descriptors, Holder, Inside, Inspected, Looked, MAX_HOLDERS};
 pub use loss::{Account, LossLedger, LostCount};
 pub use machine::{Engine, Limits};
 pub use owner::{Owner, OwnerSource, Process, ProcessName};

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod holders;
+mod iterators;
 mod namespaces;
 mod process;
 mod sampler;

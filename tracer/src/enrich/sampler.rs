@@ -5,7 +5,7 @@ use anyhow::Result;
 use hashbrown::HashMap;
 use tracer_common::state::TIME_WAIT;
 
-use super::{holders::Holders, snapshot};
+use super::{holders::Holders, iterators, snapshot};
 use crate::{
     clock,
     ebpf::Probes,
@@ -32,7 +32,7 @@ impl Sampler {
 
     /// Looks: what is there, and what is not any more.
     pub fn look(&mut self, probes: &mut Probes, events: &mut Vec<Event>) -> Result<()> {
-        let (sockets, _) = snapshot::sockets(probes)?;
+        let sockets = iterators::sockets(probes, clock::monotonic())?.sockets;
         // What was not there went before this moment.
         let at = clock::monotonic();
         let nobody = Holders::default();

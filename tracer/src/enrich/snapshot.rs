@@ -1,30 +1,25 @@
-//! The sockets that are there when the trace begins. Taken after attaching: what changes meanwhile is
-//! told by its event, and what the engine has met already it does not take for older.
+//! The sockets that are there when somebody looks. At the start it is taken after attaching: what
+//! changes meanwhile is told by its event, and what the engine has met already it does not take for
+//! older.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{ErrorKind, Read as _},
-    mem::size_of,
-    thread,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow};
-use aya::programs::iter::IterLink;
-use nix::sched::{CloneFlags, setns};
+use anyhow::Result;
+use hashbrown::HashMap;
+use procfs::process::{LimitValue, Process as Procfs};
 use tracer_common::{
     filter::Verdict,
-    snapshot::{FileFound, SocketFound},
+    snapshot::{FOUND_DEAD, FOUND_FULL, SocketFound},
 };
 
-use super::{
-    holders::{Holders, Sample},
-    namespaces, process,
-};
+use super::{holders::Holders, iterators, process};
 use crate::{
-    decode,
-    ebpf::Probes,
-    engine::{Event, EventBody, Found, Mono, ProcessFact, SockId, TcpState},
+    clock, decode,
+    ebpf::Iterate,
+    engine::{
+        Descriptors, Event, EventBody, Found, Inside, Inspected, Looked, Mono, ProcessFact, SockId,
+        TcpState, stuck::LINGERING,
+    },
     filter::Filter,
 };
 
@@ -37,106 +32,97 @@ pub struct Snapshot {
     pub namespaces: usize,
 }
 
+/// One pass over all sockets and files, however it was made.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    pub(super) began: Mono,
+    pub(super) sockets: Vec<SocketFound>,
+    pub(super) holders: Holders,
+    /// Files that each process has open.
+    pub(super) open_files: HashMap<u32, u32>,
+    /// The unit of the ages in `sockets`.
+    pub(super) jiffy: Option<Duration>,
+    pub(super) namespaces: usize,
+    pub(super) unreachable: usize,
+}
+
 /// Looks into every network namespace that can be reached.
-pub fn take(probes: &mut Probes, filter: &Filter) -> Result<Snapshot> {
-    let sample = Sample::new()?;
-    let files = read(probes.iterate_files()?)?;
-    let files: Vec<FileFound> = records(&files, FileFound::decode);
-    let holders = Holders::new(&files, &sample);
-    let (sockets, namespaces) = sockets(probes)?;
-    let mut snapshot = Snapshot {
-        namespaces,
-        ..Snapshot::default()
-    };
-    let mut pids = BTreeSet::new();
-    for socket in sockets {
-        if let Some(event) = found(&socket, &holders, filter) {
-            if let EventBody::Found(Found { pid, .. }) = event.body {
-                pids.insert(pid);
+pub fn take(iterate: &mut impl Iterate, filter: &Filter) -> Result<Snapshot> {
+    Ok(Snapshot::new(&iterators::pass(iterate)?, filter))
+}
+
+impl Snapshot {
+    pub(super) fn new(pass: &Pass, filter: &Filter) -> Self {
+        let mut snapshot = Self {
+            namespaces: pass.namespaces,
+            ..Self::default()
+        };
+        let mut pids = BTreeSet::new();
+        let mut counted = BTreeSet::new();
+        for socket in &pass.sockets {
+            let found = found(socket, &pass.holders, filter);
+            let wanted = found.is_some() || socket.state == TcpState::Listen as u8;
+            if let Some(EventBody::Found(Found { pid, .. })) = found.as_ref().map(|e| &e.body) {
+                pids.insert(*pid);
             }
-            snapshot.events.push(event);
-        }
-    }
-    snapshot.events.sort_by_key(|event| event.at);
-    let at = snapshot.events.first().map_or(Mono(0), |event| event.at);
-    let facts = pids.into_iter().filter(|pid| *pid != 0).filter_map(|pid| {
-        let process = process::describe(pid)?;
-        let body = EventBody::Process(ProcessFact { pid, process });
-        Some(Event { at, body })
-    });
-    snapshot.events.splice(0..0, facts.collect::<Vec<_>>());
-    Ok(snapshot)
-}
-
-/// All TCP sockets of all namespaces, and of how many these are.
-pub(super) fn sockets(probes: &mut Probes) -> Result<(Vec<SocketFound>, usize)> {
-    let namespaces = namespaces::all();
-    let links: Vec<IterLink> = namespaces
-        .iter()
-        .map(|_| probes.iterate_sockets())
-        .collect::<Result<_>>()?;
-    let count = namespaces.len();
-    let bytes = in_namespaces(namespaces, links)?;
-    Ok((records(&bytes, SocketFound::decode), count))
-}
-
-/// An iterator shows the namespace of the thread that opens it: one thread visits them all.
-fn in_namespaces(namespaces: Vec<File>, links: Vec<IterLink>) -> Result<Vec<u8>> {
-    let visit = move || {
-        let mut all = Vec::new();
-        for (i, (namespace, link)) in namespaces.into_iter().zip(links).enumerate() {
-            // The first is our own.
-            if i > 0
-                && let Err(error) = setns(&namespace, CloneFlags::CLONE_NEWNET)
-            {
-                log::debug!("a network namespace can't be entered: {error}");
-                continue;
+            snapshot.events.extend(found);
+            if let Some(facts) = inspected(socket, pass).filter(|_| wanted) {
+                pids.extend(facts.holders.iter().map(|h| h.pid));
+                counted.extend(facts.holders.iter().map(|h| h.pid));
+                let body = EventBody::Inspected(facts);
+                let at = Mono(socket.ts_ns);
+                snapshot.events.push(Event { at, body });
             }
-            all.extend(read(link)?);
         }
-        Ok(all)
-    };
-    let visitor = thread::Builder::new()
-        .name("snapshot".to_owned())
-        .spawn(visit)
-        .context("starting a thread")?;
-    visitor
-        .join()
-        .unwrap_or_else(|_| Err(anyhow!("the thread that takes the snapshot failed")))
-}
-
-fn read(link: IterLink) -> Result<Vec<u8>> {
-    let mut file = link.into_file().context("opening an iterator")?;
-    let mut all = Vec::new();
-    let mut chunk = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(all),
-            Ok(length) => all.extend_from_slice(&chunk[..length]),
-            // The kernel stops now and then to let others run.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error).context("reading an iterator"),
-        }
+        snapshot.events.sort_by_key(|event| event.at);
+        let at = snapshot.events.first().map_or(pass.began, |e| e.at);
+        let facts = pids.into_iter().filter(|pid| *pid != 0).filter_map(|pid| {
+            let process = process::describe(pid)?;
+            let body = EventBody::Process(ProcessFact { pid, process });
+            Some(Event { at, body })
+        });
+        snapshot.events.splice(0..0, facts.collect::<Vec<_>>());
+        let at = clock::monotonic();
+        let descriptors = counted.into_iter().map(|pid| {
+            EventBody::Descriptors(Descriptors {
+                pid,
+                open: pass.open_files.get(&pid).copied().unwrap_or(0),
+                limit: file_limit(pid),
+                stopped: is_stopped(pid),
+            })
+        });
+        let looked = EventBody::Looked(Looked {
+            began: pass.began,
+            namespaces: u32::try_from(pass.namespaces).unwrap_or(u32::MAX),
+            unreachable: u32::try_from(pass.unreachable).unwrap_or(u32::MAX),
+        });
+        let last = descriptors.chain([looked]);
+        snapshot.events.extend(last.map(|body| Event { at, body }));
+        snapshot
     }
 }
 
-fn records<T>(bytes: &[u8], decode: fn(&[u8]) -> Option<T>) -> Vec<T> {
-    bytes
-        .chunks_exact(size_of::<T>())
-        .filter_map(decode)
-        .collect()
+/// `RLIMIT_NOFILE` of a process.
+fn file_limit(pid: u32) -> Option<u64> {
+    let process = Procfs::new(i32::try_from(pid).ok()?).ok()?;
+    match process.limits().ok()?.max_open_files.soft_limit {
+        LimitValue::Value(limit) => Some(limit),
+        LimitValue::Unlimited => None,
+    }
+}
+
+/// Whether a process is stopped: `T`, or `t` by a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let process = i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Procfs::new(pid).ok());
+    let state = process.and_then(|p| p.stat().ok()).map(|stat| stat.state);
+    matches!(state, Some('T' | 't'))
 }
 
 /// A socket as an event; `None`: it is not wanted, or in no state that anybody traces.
 pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) -> Option<Event> {
-    let state = TcpState::from_number(socket.state);
-    let in_minisock = state == TcpState::TimeWait;
-    let state = if in_minisock {
-        TcpState::from_number(socket.substate)
-    } else {
-        state
-    };
+    let (state, in_minisock) = state(socket);
     if matches!(state, TcpState::Close | TcpState::Unknown) {
         return None;
     }
@@ -162,5 +148,64 @@ pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) ->
             pid: holders.of(socket.socket),
             entered: decode::stamp(at, socket.entry_stamp).filter(|_| state == TcpState::TimeWait),
         }),
+    })
+}
+
+/// The state, and whether a minisock stands for it.
+fn state(socket: &SocketFound) -> (TcpState, bool) {
+    match TcpState::from_number(socket.state) {
+        TcpState::TimeWait => (TcpState::from_number(socket.substate), true),
+        state => (state, false),
+    }
+}
+
+/// What a socket says of why it lingers; `None`: it does not.
+fn inspected(socket: &SocketFound, pass: &Pass) -> Option<Inspected> {
+    let (state, in_minisock) = state(socket);
+    if state != TcpState::Listen && !LINGERING.contains(&state) {
+        return None;
+    }
+    let at = Mono(socket.ts_ns);
+    // The clock of the stamps ticks: what is a tick ago may be nearly two, or nearly none.
+    let ago = |ticks: u32, jiffy: Duration| {
+        let passed = jiffy.checked_mul(ticks.saturating_sub(1))?;
+        let ns = u64::try_from(passed.as_nanos()).ok()?;
+        at.0.checked_sub(ns).map(Mono)
+    };
+    let since = |ticks| pass.jiffy.and_then(|jiffy| ago(ticks, jiffy));
+    let full = socket.flags & FOUND_FULL != 0 && !in_minisock;
+    let not_later = match state {
+        // What made it enter the state came with an acknowledgement: nothing was heard before.
+        TcpState::CloseWait | TcpState::FinWait2 if full => since(socket.heard_ago),
+        TcpState::FinWait2 => decode::stamp(at, socket.entry_stamp),
+        _ => None,
+    };
+    let inside = full.then(|| Inside {
+        receive_queue: socket.receive_queue,
+        send_queue: socket.send_queue,
+        receive_shut: socket.shutdown & 1 != 0,
+        dead: socket.flags & FOUND_DEAD != 0,
+        has_file: socket.socket != 0,
+        uid: socket.uid,
+        references: pass.holders.references(socket.socket),
+        retransmits: Some(socket.retransmits),
+        data_received: since(socket.data_ago).filter(|_| state != TcpState::Listen),
+        data_sent: since(socket.sent_ago).filter(|_| state != TcpState::Listen),
+    });
+    let (holders, descriptors) = pass.holders.all_of(socket.socket);
+    Some(Inspected {
+        sock: SockId(socket.sk),
+        cookie: socket.cookie,
+        state,
+        tuple: decode::tuple(
+            (socket.saddr, socket.sport),
+            (socket.daddr, socket.dport),
+            socket.family,
+        ),
+        netns: socket.netns,
+        not_later,
+        inside,
+        holders,
+        descriptors,
     })
 }

@@ -12,6 +12,7 @@ mod flows;
 mod header;
 mod inspect;
 mod ledger;
+mod looks;
 mod meta;
 mod part;
 mod rare;

@@ -5,7 +5,10 @@
 //! [`Cursor::number_or_default`], so that older recordings still have it, unknown. Neither needs a new
 //! format version.
 
-use super::bytes::{Corrupt, Cursor, put_bytes, put_varint};
+use super::{
+    bytes::{Corrupt, Cursor, put_bytes, put_varint},
+    looks,
+};
 use crate::engine::{
     CgroupFact, Endpoint, EventBody, Found, FourTuple, LostCount, Mono, Process, ProcessFact,
     ProcessName, SockId, TcpState, TimewaitRearmed,
@@ -19,6 +22,9 @@ mod code {
     pub(super) const FOUND: u64 = 4;
     pub(super) const LOST: u64 = 5;
     pub(super) const CLOCK: u64 = 6;
+    pub(super) const INSPECTED: u64 = 7;
+    pub(super) const DESCRIPTORS: u64 = 8;
+    pub(super) const LOOKED: u64 = 9;
 }
 
 /// Appends what the event says to the empty `out`; its number. `None`: it has columns of its own
@@ -59,6 +65,18 @@ pub(super) fn put(body: &EventBody, out: &mut Vec<u8>) -> Option<u64> {
             put_varint(out, wall_ns.cast_unsigned());
             code::CLOCK
         }
+        EventBody::Inspected(seen) => {
+            looks::put_inspected(seen, out);
+            code::INSPECTED
+        }
+        EventBody::Descriptors(files) => {
+            looks::put_descriptors(files, out);
+            code::DESCRIPTORS
+        }
+        EventBody::Looked(looked) => {
+            looks::put_looked(looked, out);
+            code::LOOKED
+        }
     })
 }
 
@@ -90,6 +108,9 @@ pub(super) fn get(number: u64, mut from: Cursor<'_>) -> Result<Option<EventBody>
         code::CLOCK => EventBody::Clock {
             wall_ns: from.varint()?.cast_signed(),
         },
+        code::INSPECTED => EventBody::Inspected(looks::inspected(&mut from)?),
+        code::DESCRIPTORS => EventBody::Descriptors(looks::descriptors(&mut from)?),
+        code::LOOKED => EventBody::Looked(looks::looked(&mut from)?),
         _ => return Ok(None),
     }))
 }
@@ -101,8 +122,7 @@ fn put_found(found: &Found, out: &mut Vec<u8>) {
     put_varint(out, u64::from(found.in_minisock));
     put_varint(out, u64::from(found.tuple.family));
     for end in [&found.tuple.local, &found.tuple.remote] {
-        out.extend_from_slice(&end.address);
-        put_varint(out, u64::from(end.port));
+        put_end(out, end);
     }
     put_varint(out, u64::from(found.netns));
     put_varint(out, u64::from(found.pid));
@@ -117,8 +137,8 @@ fn found(mut from: Cursor<'_>) -> Result<Found, Corrupt> {
         in_minisock: from.varint()? != 0,
         tuple: FourTuple {
             family: from.number()?,
-            local: endpoint(&mut from)?,
-            remote: endpoint(&mut from)?,
+            local: end(&mut from)?,
+            remote: end(&mut from)?,
         },
         netns: from.number()?,
         pid: from.number()?,
@@ -149,15 +169,24 @@ fn lost(mut from: Cursor<'_>) -> Result<LostCount, Corrupt> {
     })
 }
 
-fn put_state(out: &mut Vec<u8>, state: TcpState) {
+/// One end of a connection.
+pub(super) fn put_end(out: &mut Vec<u8>, end: &Endpoint) {
+    out.extend_from_slice(&end.address);
+    put_varint(out, u64::from(end.port));
+}
+
+/// A state by the kernel's number.
+pub(super) fn put_state(out: &mut Vec<u8>, state: TcpState) {
     put_varint(out, state.index() as u64);
 }
 
-fn state(from: &mut Cursor<'_>) -> Result<TcpState, Corrupt> {
+/// What [`put_state`] wrote.
+pub(super) fn state(from: &mut Cursor<'_>) -> Result<TcpState, Corrupt> {
     Ok(TcpState::from_number(from.number()?))
 }
 
-fn endpoint(from: &mut Cursor<'_>) -> Result<Endpoint, Corrupt> {
+/// What [`put_end`] wrote.
+pub(super) fn end(from: &mut Cursor<'_>) -> Result<Endpoint, Corrupt> {
     Ok(Endpoint {
         address: from.array()?,
         port: from.number()?,

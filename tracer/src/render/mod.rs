@@ -1,5 +1,6 @@
 //! Text shared by lines, reports and dashboards.
 
+pub mod age;
 pub mod completeness;
 pub mod dwells;
 pub mod ends;

@@ -6,6 +6,7 @@ mod json;
 mod lines;
 mod output;
 mod row;
+mod stuck;
 
 use anyhow::Result;
 use bytes::BytesMut;
@@ -16,6 +17,7 @@ pub use self::{
     json::JsonSink,
     lines::{LineOptions, LinesSink},
     output::Output,
+    stuck::{StuckOptions, StuckSink, WantsProcess},
 };
 use crate::{
     engine::{Engine, Update},

@@ -235,7 +235,7 @@ impl FileSource {
     fn pass(&mut self, read: Vec<Event>, events: &mut Vec<Event>) {
         events.extend(read.into_iter().filter_map(|mut event| {
             let wanted = self.filter.admits(&mut event.body);
-            let counted = !matches!(event.body, EventBody::Found(_));
+            let counted = !matches!(event.body, EventBody::Found(_) | EventBody::Inspected(_));
             self.filtered += u64::from(!wanted && counted);
             wanted.then_some(event)
         }));

@@ -29,8 +29,20 @@ const BATCH: usize = 32_768;
 /// The ring is looked at at least so often, woken or not.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Stock is taken once a second, a little early or late.
+const EARLY: Duration = Duration::from_millis(100);
+
 /// The time that programs which run while they are detached may take to finish.
 const GRACE: Duration = Duration::from_millis(5);
+
+/// Looks at all sockets, again and again.
+struct Looking {
+    filter: Filter,
+    /// `None`: at the end only.
+    every: Option<Duration>,
+    /// When the next is due.
+    due: Mono,
+}
 
 /// The attached programs as a source.
 pub struct LiveSource {
@@ -42,6 +54,8 @@ pub struct LiveSource {
     cgroups: CgroupPaths,
     /// Looks at minisocks, where nothing tells of them.
     sampler: Option<Sampler>,
+    /// Looks at all sockets.
+    looking: Option<Looking>,
     /// What was there before, until the first events are.
     snapshot: Vec<Event>,
     delay: Duration,
@@ -70,6 +84,7 @@ impl LiveSource {
             cgroups: CgroupPaths::default(),
             sampler: (probes.timewait() == Some(TimewaitSource::Sampling))
                 .then(|| Sampler::new(filter.clone())),
+            looking: None,
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
             ready: false,
@@ -82,6 +97,22 @@ impl LiveSource {
     /// The programs, to ask what they stand on.
     pub fn probes(&self) -> &Probes {
         &self.probes
+    }
+
+    /// Looks at all sockets again: every so often, and at the end.
+    pub fn look_again(&mut self, filter: Filter, every: Option<Duration>) {
+        let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
+        self.looking = Some(Looking { filter, every, due });
+    }
+
+    /// Appends what a look shows, in order with what happened during it.
+    fn look_now(&mut self, filter: &Filter, events: &mut Vec<Event>) {
+        let first = events.len();
+        let mut seen = look(&mut self.probes, filter);
+        while !self.drain(events) {}
+        events.append(&mut seen);
+        events[first..].sort_by_key(|event| event.at);
+        self.cgroups.tell(events, first);
     }
 
     /// Takes one batch out of the ring; whether that emptied it. A watermark then says how far the
@@ -210,6 +241,16 @@ impl EventSource for LiveSource {
             while !self.drain(events) {}
             events.append(&mut seen);
             events[first..].sort_by_key(|event| event.at);
+        }
+        if let Some(mut looking) = self.looking.take() {
+            let now = clock::monotonic();
+            if self.stopped || now.plus(EARLY) >= looking.due {
+                self.look_now(&looking.filter, events);
+                if let Some(every) = looking.every {
+                    looking.due = now.plus(every);
+                }
+            }
+            self.looking = Some(looking);
         }
         let lost = self.account()?.lost;
         let news = lost.since(&self.told);

@@ -2,9 +2,9 @@
 
 use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
-    CgroupFact, EndReason, Endpoint, Event, EventBody, Evidence, Found, FourTuple, Held, LostCount,
-    Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange, TcpState,
-    TimewaitEnd, TimewaitRearmed,
+    CgroupFact, Descriptors, EndReason, Endpoint, Event, EventBody, Evidence, Found, FourTuple,
+    Held, Holder, Inside, Inspected, Looked, LostCount, MAX_HOLDERS, Minisock, Mono, OwnerSource,
+    Process, ProcessFact, ProcessName, SockId, StateChange, TcpState, TimewaitEnd, TimewaitRearmed,
 };
 
 /// Small numbers, so that flows come again, and any.
@@ -125,6 +125,58 @@ fn found() -> impl Strategy<Value = EventBody> {
     })
 }
 
+fn inside() -> impl Strategy<Value = Inside> {
+    let what = any::<(u32, u32, bool, bool, bool, u32, Option<u32>, Option<u8>)>();
+    (what, moment(), moment()).prop_map(|(what, data_received, data_sent)| Inside {
+        receive_queue: what.0,
+        send_queue: what.1,
+        receive_shut: what.2,
+        dead: what.3,
+        has_file: what.4,
+        uid: what.5,
+        references: what.6,
+        retransmits: what.7,
+        data_received,
+        data_sent,
+    })
+}
+
+fn looks() -> impl Strategy<Value = EventBody> {
+    let who = (sock(), number(), tuple(), any::<u32>(), state());
+    let holder = any::<(u32, u32)>().prop_map(|(pid, fd)| Holder { pid, fd });
+    let what = (moment(), vec(holder, 0..=MAX_HOLDERS), any::<u32>());
+    let inspected = (who, what, prop::option::of(inside())).prop_map(|(who, what, inside)| {
+        EventBody::Inspected(Inspected {
+            sock: who.0,
+            cookie: who.1,
+            tuple: who.2,
+            netns: who.3,
+            state: who.4,
+            not_later: what.0,
+            holders: what.1.into(),
+            descriptors: what.2,
+            inside,
+        })
+    });
+    let files = any::<(u32, u32, Option<u64>, bool)>();
+    let descriptors = files.prop_map(|(pid, open, limit, stopped)| {
+        EventBody::Descriptors(Descriptors {
+            pid,
+            open,
+            limit,
+            stopped,
+        })
+    });
+    let looked = any::<(u64, u32, u32)>().prop_map(|(began, namespaces, unreachable)| {
+        EventBody::Looked(Looked {
+            began: Mono(began),
+            namespaces,
+            unreachable,
+        })
+    });
+    prop_oneof![inspected, descriptors, looked]
+}
+
 fn lost() -> impl Strategy<Value = EventBody> {
     any::<[u64; 5]>().prop_map(|[ring_full, recursion, map_full, decode, recording]| {
         EventBody::Lost(LostCount {
@@ -166,6 +218,7 @@ fn body() -> impl Strategy<Value = EventBody> {
         3 => end(),
         3 => held(),
         1 => found(),
+        1 => looks(),
         1 => process(),
         1 => lost(),
         1 => (number(), ".{0,40}").prop_map(|(id, path)| {

@@ -1,0 +1,49 @@
+//! What `stuck` takes.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{RunArgs, values};
+
+/// `stuck`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One look, unless --watch or --duration says to watch. AGE is the time in the state: '>=' where the \
+socket is older than the trace, and the kernel only knows when it last heard of the peer; '-' where \
+nothing is known. --state takes CLOSE_WAIT (the default), FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING, \
+SYN_SENT and SYN_RECV. Causes of CLOSE_WAIT: never_accepted, unread_data, draining, shared, \
+not_closed, unknown.")]
+pub struct StuckArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Only sockets that are known to be in their state for so long; 0: all.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::age)]
+    pub older_than: Duration,
+    /// Watch, and look again every interval.
+    #[arg(long)]
+    pub watch: bool,
+    /// How often, with --watch (at least 1s).
+    #[arg(short, long, value_name = "DURATION", default_value = "5s", requires = "watch",
+          value_parser = values::interval)]
+    pub interval: Duration,
+    /// Print so many sockets, the oldest; 0: all. [default: 20, with --format json: 0]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Both addresses, descriptors, queues, namespace and evidence of each socket.
+    #[arg(short, long)]
+    pub wide: bool,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: StuckFormat,
+}
+
+/// `--format` of `stuck`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StuckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a look.
+    Json,
+}

@@ -1,0 +1,133 @@
+//! `stuck`: the sockets that linger now, oldest first.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Result;
+
+use super::{live::Live, require};
+use crate::{
+    cli::{StuckArgs, StuckFormat},
+    clock,
+    ebpf::{Iterators, Kernel},
+    engine::{Engine, Limits, StateSet, TcpState, stuck::LINGERING},
+    enrich::{self, CgroupPaths},
+    error::Failure,
+    filter::Filter,
+    logging,
+    sink::{Output, Sink as _, StuckOptions, StuckSink, WantsProcess},
+};
+
+/// Rows for people, unless they ask for others.
+const ROWS: usize = 20;
+
+/// Runs it: one look, or a look every interval, while the state changes are traced.
+pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> {
+    let states = states(args.run.filters.take_states())?;
+    let filter = Filter::try_from(args.run.filters.clone())?;
+    let watches = args.watch || args.run.duration.is_some() || !args.run.command.is_empty();
+    let sink = StuckSink::new(StuckOptions {
+        states,
+        older_than: args.older_than,
+        wants: wants(&filter),
+        interval: args.watch.then_some(args.interval),
+        limit: args.limit.unwrap_or(match args.format {
+            StuckFormat::Text => ROWS,
+            StuckFormat::Json => 0,
+        }),
+        wide: args.wide,
+        json: args.format == StuckFormat::Json,
+    });
+    if watches {
+        args.run.live.snapshot_without = !wanted(states) & 1 << TcpState::TimeWait.index();
+        let every = args.watch.then_some(args.interval);
+        return Live::attach(args.run, verbosity)?
+            .looking(every)
+            .run(Box::new(sink), u64::MAX)
+            .await;
+    }
+    look(&args, states, &filter, sink, verbosity)
+}
+
+/// The states asked for: only those in which a socket can be stuck.
+fn states(asked: StateSet) -> Result<StateSet, Failure> {
+    if asked.is_empty() {
+        return Ok(std::iter::once(TcpState::CloseWait).collect());
+    }
+    let states: StateSet = LINGERING
+        .into_iter()
+        .filter(|state| asked.contains(*state))
+        .collect();
+    if states.is_empty() {
+        let known: Vec<&str> = LINGERING.iter().map(|state| state.name()).collect();
+        return Err(Failure::Usage(format!(
+            "--state: nothing is stuck in such a state; known: {}",
+            known.join(" ")
+        )));
+    }
+    Ok(states)
+}
+
+fn wants(filter: &Filter) -> Option<WantsProcess> {
+    let filter = filter.clone();
+    (!filter.wants_any_process()).then(|| -> WantsProcess {
+        Box::new(move |pid, process, path| filter.wants_process(pid, process, path))
+    })
+}
+
+/// One look, and nothing is attached.
+fn look(
+    args: &StuckArgs,
+    states: StateSet,
+    filter: &Filter,
+    mut sink: StuckSink,
+    verbosity: u8,
+) -> Result<ExitCode> {
+    let began = clock::monotonic();
+    let kernel = Kernel::look();
+    require(&kernel)?;
+    let mut output = Output::open(args.run.output.as_deref())?;
+    let mut options = (args.run.live).options(filter.clone(), logging::level(verbosity));
+    options.snapshot_without = !wanted(states);
+    let mut iterators = Iterators::load(&kernel, &options)?;
+    let loaded = clock::monotonic();
+    let snapshot = enrich::take(&mut iterators, filter)?;
+    let looked = clock::monotonic();
+    let mut events = snapshot.events;
+    CgroupPaths::default().tell(&mut events, 0);
+    let mut engine = Engine::new(Limits::default());
+    let mut updates = Vec::new();
+    for event in std::iter::once(&clock::anchor()).chain(&events) {
+        engine.handle_event(event, &mut updates);
+    }
+    for update in updates.drain(..) {
+        sink.update(&update, output.buffer())?;
+    }
+    sink.show(&engine, None, output.buffer())?;
+    output.flush()?;
+    log::debug!(
+        "loaded in {:.1} ms, looked at {} facts in {} network namespaces in {:.1} ms, \
+         told in {:.1} ms",
+        millis(loaded.since(began)),
+        events.len(),
+        snapshot.namespaces,
+        millis(looked.since(loaded)),
+        millis(clock::monotonic().since(looked)),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// What the kernel has to show: those states, whatever may stand for them, and listeners.
+fn wanted(states: StateSet) -> u32 {
+    let mut bits = 1 << TcpState::Listen.index();
+    for state in LINGERING.into_iter().filter(|s| states.contains(*s)) {
+        bits |= 1 << state.index();
+        if state == TcpState::FinWait2 {
+            bits |= 1 << TcpState::TimeWait.index();
+        }
+    }
+    bits
+}

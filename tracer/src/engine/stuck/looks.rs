@@ -1,0 +1,152 @@
+//! What the latest look showed. Bounded; each look replaces the one before.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::super::{
+    connection::{Entry, SockId},
+    inspected::{Descriptors, Inspected, Looked},
+    machine::Engine,
+    state::TcpState,
+    time::Mono,
+};
+
+/// A socket's facts, and when they were true.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) at: Mono,
+    pub(super) facts: Inspected,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Looks {
+    sockets: HashMap<SockId, Seen>,
+    /// By address and namespace they could not be found otherwise: few.
+    listeners: BTreeMap<(u32, u16), Vec<Seen>>,
+    descriptors: HashMap<u32, (Mono, Descriptors)>,
+    latest: Option<Looked>,
+    first: Option<Mono>,
+    at: Mono,
+    limit: usize,
+    /// Sockets that found no room.
+    dropped: u64,
+}
+
+impl Looks {
+    /// Room for so many sockets.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            sockets: HashMap::new(),
+            listeners: BTreeMap::new(),
+            descriptors: HashMap::new(),
+            latest: None,
+            first: None,
+            at: Mono(0),
+            limit,
+            dropped: 0,
+        }
+    }
+
+    fn inspected(&mut self, at: Mono, facts: &Inspected) {
+        let facts = facts.clone();
+        if facts.state == TcpState::Listen {
+            let key = (facts.netns, facts.tuple.local.port);
+            let there = self.listeners.entry(key).or_default();
+            there.retain(|seen| seen.facts.sock != facts.sock);
+            there.push(Seen { at, facts });
+        } else if self.sockets.len() < self.limit || self.sockets.contains_key(&facts.sock) {
+            self.sockets.insert(facts.sock, Seen { at, facts });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// A process's open files.
+    pub(in super::super) fn descriptors(&mut self, at: Mono, descriptors: Descriptors) {
+        if self.descriptors.len() < self.limit {
+            self.descriptors.insert(descriptors.pid, (at, descriptors));
+        }
+    }
+
+    /// Forgets what this look did not show.
+    pub(in super::super) fn ended(&mut self, at: Mono, looked: Looked) {
+        self.sockets.retain(|_, seen| seen.at >= looked.began);
+        self.listeners.retain(|_, there| {
+            there.retain(|seen| seen.at >= looked.began);
+            !there.is_empty()
+        });
+        self.descriptors.retain(|_, (at, _)| *at >= looked.began);
+        self.latest = Some(looked);
+        self.first.get_or_insert(at);
+        self.at = at;
+    }
+
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Seen> {
+        self.sockets.values()
+    }
+
+    /// The listener that a connection with this local end came out of: on its address, else on every
+    /// address.
+    pub(super) fn listener_of(&self, socket: &Inspected) -> Option<&Inspected> {
+        let local = socket.tuple.local;
+        let there = self.listeners.get(&(socket.netns, local.port))?;
+        let on = |seen: &&Seen| seen.facts.tuple.local.ip() == local.ip();
+        let exact = there.iter().find(on);
+        let any = |seen: &&Seen| seen.facts.tuple.local.ip().is_unspecified();
+        exact.or_else(|| there.iter().find(any)).map(|s| &s.facts)
+    }
+
+    /// Whether somebody listens on this port there.
+    pub(super) fn listens(&self, netns: u32, port: u16) -> bool {
+        self.listeners.contains_key(&(netns, port))
+    }
+
+    /// The open files of a process.
+    pub fn descriptors_of(&self, pid: u32) -> Option<Descriptors> {
+        self.descriptors.get(&pid).map(|(_, d)| *d)
+    }
+
+    /// The look that this is from.
+    pub fn latest(&self) -> Option<Looked> {
+        self.latest
+    }
+
+    /// When the latest look had ended.
+    pub fn at(&self) -> Mono {
+        self.at
+    }
+
+    /// When the first look had ended.
+    pub(super) fn first(&self) -> Option<Mono> {
+        self.first
+    }
+
+    /// Sockets that found no room.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl Engine {
+    /// A socket was looked into. One that is older than the trace may be known to have been in its
+    /// state for some time.
+    pub(in super::super) fn inspected(&mut self, at: Mono, facts: &Inspected) {
+        let slot = self.table.find(facts.sock);
+        if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
+            && connection.entry == Entry::NotLater
+            && connection.state == facts.state
+            && !connection.is_another(facts.cookie)
+            && let Some(not_later) = facts.not_later
+        {
+            connection.since = connection.since.min(not_later);
+        }
+        self.looks.inspected(at, facts);
+    }
+
+    /// What the latest look showed.
+    pub fn looks(&self) -> &Looks {
+        &self.looks
+    }
+}

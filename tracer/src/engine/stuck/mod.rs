@@ -1,0 +1,243 @@
+//! Which sockets linger, since when, held by whom and why: from the connections that are followed
+//! and the latest look at them.
+
+mod cause;
+mod groups;
+mod leak;
+mod looks;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+pub use cause::Cause;
+pub use groups::{Group, Port, groups};
+pub use leak::{CloseWaits, Leak, LeakKey, Verdict};
+pub use looks::Looks;
+
+use self::{cause::without_fin, looks::Seen};
+use super::{
+    connection::{ConnId, Connection, Entry, Role},
+    inspected::{Holder, Inspected},
+    machine::Engine,
+    owner::{Owner, OwnerSource, Process},
+    state::TcpState,
+    time::Mono,
+    tuple::FourTuple,
+};
+
+/// The states in which a socket can be stuck.
+pub const LINGERING: [TcpState; 7] = [
+    TcpState::CloseWait,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::LastAck,
+    TcpState::Closing,
+    TcpState::SynSent,
+    TcpState::SynRecv,
+];
+
+/// How long a socket has been in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    /// So long, at least; zero: nothing is known.
+    pub at_least: Duration,
+    /// And no longer.
+    pub exact: bool,
+}
+
+/// A socket that lingers.
+#[derive(Clone, Debug)]
+pub struct StuckSocket {
+    /// The connection; `None`: it is not followed.
+    pub conn: Option<ConnId>,
+    /// Its cookie; 0: unknown.
+    pub cookie: u64,
+    /// Its state.
+    pub state: TcpState,
+    /// Time in it.
+    pub age: Age,
+    /// When it entered the state; `None`: not seen.
+    pub entered: Option<Mono>,
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// Whether the local port is a listener's.
+    pub served: bool,
+    /// Who holds it, as far as that is one.
+    pub owner: Owner,
+    /// What is known of the owner.
+    pub process: Option<Process>,
+    /// The descriptors that were seen, the first of them.
+    pub holders: Arc<[Holder]>,
+    /// How many were seen.
+    pub descriptors: u32,
+    /// The user of the socket.
+    pub uid: Option<u32>,
+    /// Bytes that nobody read.
+    pub unread: Option<u32>,
+    /// Bytes that the peer has not acknowledged.
+    pub unsent: Option<u32>,
+    /// Time since data came.
+    pub silent: Option<Duration>,
+    /// Why.
+    pub cause: Cause,
+    /// What that rests on.
+    pub evidence: String,
+}
+
+impl Engine {
+    /// The sockets that the latest look showed in one of these states, oldest first. Those that are
+    /// not known to be so old are counted.
+    pub fn stuck(
+        &self,
+        now: Mono,
+        wanted: impl Fn(TcpState) -> bool,
+        older_than: Duration,
+    ) -> (Vec<StuckSocket>, usize) {
+        let mut sockets = Vec::new();
+        let mut younger = 0;
+        for seen in self.looks.sockets().filter(|s| wanted(s.facts.state)) {
+            let Some((age, entered, connection)) = self.age(now, seen) else {
+                continue;
+            };
+            if age.at_least < older_than {
+                younger += 1;
+                continue;
+            }
+            sockets.push(self.describe(now, &seen.facts, age, entered, connection));
+        }
+        // Ties by what stays the same from run to run.
+        let key = |s: &StuckSocket| (s.tuple.local.port, s.tuple.remote.port, s.cookie);
+        sockets.sort_by(|a, b| (b.age.at_least.cmp(&a.age.at_least)).then(key(a).cmp(&key(b))));
+        (sockets, younger)
+    }
+
+    /// `None`: it has left the state since.
+    fn age(&self, now: Mono, seen: &Seen) -> Option<(Age, Option<Mono>, Option<&Connection>)> {
+        let facts = &seen.facts;
+        let slot = self.table.find(facts.sock);
+        let connection = slot
+            .and_then(|slot| self.table.get(slot))
+            .filter(|c| !c.is_another(facts.cookie));
+        let since = facts.not_later.unwrap_or(seen.at);
+        let at_least = |since| Age {
+            at_least: now.since(since),
+            exact: false,
+        };
+        let Some(connection) = connection else {
+            return Some((at_least(since), None, None));
+        };
+        if connection.state != facts.state {
+            let changed = connection.entry == Entry::Exact && connection.since >= seen.at;
+            return (!changed).then(|| (at_least(since), None, Some(connection)));
+        }
+        match connection.entry {
+            Entry::Exact | Entry::Approximate => {
+                let age = Age {
+                    at_least: now.since(connection.since),
+                    exact: connection.entry == Entry::Exact,
+                };
+                Some((age, Some(connection.since), Some(connection)))
+            }
+            Entry::NotLater => {
+                let since = connection.since.min(since);
+                Some((at_least(since), None, Some(connection)))
+            }
+            Entry::Unseen => Some((at_least(since), None, Some(connection))),
+        }
+    }
+
+    fn describe(
+        &self,
+        now: Mono,
+        facts: &Inspected,
+        age: Age,
+        entered: Option<Mono>,
+        connection: Option<&Connection>,
+    ) -> StuckSocket {
+        let listener = self.looks.listener_of(facts);
+        let owner = self.owner(facts, listener, connection);
+        let (cause, mut evidence) = cause::cause(facts, owner, listener);
+        let holders = match listener.filter(|_| cause == Cause::NeverAccepted) {
+            Some(listener) => &listener.holders,
+            None => &facts.holders,
+        };
+        for pid in cause::processes(holders) {
+            if self.looks.descriptors_of(pid).is_some_and(|d| d.stopped) {
+                evidence += &format!("; pid {pid} is stopped");
+            }
+        }
+        let inside = facts.inside;
+        let fin_is_queued = matches!(
+            facts.state,
+            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck | TcpState::SynSent
+        );
+        StuckSocket {
+            conn: connection.map(|c| c.id),
+            cookie: facts.cookie,
+            state: facts.state,
+            age,
+            entered,
+            tuple: facts.tuple,
+            netns: facts.netns,
+            served: match connection.map_or(Role::Unknown, |c| c.role) {
+                Role::ActiveOpen => false,
+                Role::PassiveOpen => true,
+                Role::Unknown => self.looks.listens(facts.netns, facts.tuple.local.port),
+            },
+            owner,
+            process: self.processes.facts(owner).copied(),
+            holders: Arc::clone(&facts.holders),
+            descriptors: facts.descriptors,
+            uid: inside.map(|i| i.uid),
+            unread: inside.map(|i| {
+                if i.receive_shut {
+                    without_fin(i.receive_queue)
+                } else {
+                    i.receive_queue
+                }
+            }),
+            unsent: inside.map(|i| {
+                if fin_is_queued {
+                    without_fin(i.send_queue)
+                } else {
+                    i.send_queue
+                }
+            }),
+            silent: inside.and_then(|i| i.data_received).map(|at| now.since(at)),
+            cause,
+            evidence,
+        }
+    }
+
+    /// As the engine knows it; else the only holder; else, before it was accepted, the listener's.
+    fn owner(
+        &self,
+        facts: &Inspected,
+        listener: Option<&Inspected>,
+        connection: Option<&Connection>,
+    ) -> Owner {
+        if let Some(connection) = connection.filter(|c| c.owner.pid != 0) {
+            return connection.owner;
+        }
+        let only = |facts: &Inspected, source| match cause::processes(&facts.holders)[..] {
+            [pid] => Some(self.processes.owner(pid, source)),
+            _ => None,
+        };
+        let never_accepted = facts.inside.is_some_and(|i| !i.has_file && !i.dead);
+        only(facts, OwnerSource::FdScan)
+            .or_else(|| {
+                let listener = listener.filter(|_| never_accepted)?;
+                only(listener, OwnerSource::Listener)
+            })
+            .unwrap_or(Owner::UNKNOWN)
+    }
+
+    /// A process as it was described last.
+    pub fn process(&self, pid: u32) -> Option<Process> {
+        let owner = self.processes.owner(pid, OwnerSource::FdScan);
+        self.processes.facts(owner).copied()
+    }
+}

@@ -1,0 +1,346 @@
+//! For people: who holds how many, why and what to do next; then the sockets, oldest first.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use anyhow::Result;
+use bytes::BytesMut;
+
+use super::{View, json::until_limit};
+use crate::{
+    engine::{
+        Engine, TcpState,
+        stuck::{Cause, Group, LINGERING, Leak, Port, StuckSocket, Verdict, groups},
+    },
+    render::{age, escape},
+    sink::row::known_address,
+};
+
+/// Groups that are told of.
+const MAX_GROUPS: usize = 10;
+/// Processes of a group that are named.
+const MAX_NAMED: usize = 4;
+
+/// Renders one look.
+pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
+    headline(view, out)?;
+    let groups = groups(&view.sockets);
+    for group in groups.iter().take(MAX_GROUPS) {
+        tell(view, group, out)?;
+    }
+    if groups.len() > MAX_GROUPS {
+        let rest: usize = groups[MAX_GROUPS..].iter().map(|g| g.sockets).sum();
+        writeln!(
+            out,
+            "\n{rest} more are held by {} others",
+            groups.len() - MAX_GROUPS
+        )?;
+    }
+    if !view.sockets.is_empty() {
+        table(view, out)?;
+    }
+    if view.sink.options.interval.is_some() {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
+    let options = &view.sink.options;
+    if options.interval.is_some() {
+        let zone = view.sink.zone.clone();
+        match view.sink.clock.at(view.at) {
+            Some(ts) => write!(out, "{} ", ts.to_zoned(zone).strftime("%H:%M:%S"))?,
+            None => write!(out, "- ")?,
+        }
+    }
+    let states: Vec<&str> = LINGERING
+        .iter()
+        .filter(|s| options.states.contains(**s))
+        .map(|s| s.name())
+        .collect();
+    let count = view.sockets.len();
+    let plural = if count == 1 { "" } else { "s" };
+    write!(out, "{count} socket{plural} in {}", states.join(", "))?;
+    if !options.older_than.is_zero() {
+        write!(out, " for {} or longer", brief(options.older_than))?;
+    }
+    if view.younger > 0 {
+        write!(out, "; {} not known to be so old", view.younger)?;
+    }
+    writeln!(out)?;
+    if let Some(looked) = view.engine.looks().latest().filter(|l| l.unreachable > 0) {
+        writeln!(
+            out,
+            "{} network namespaces could not be looked into",
+            looked.unreachable
+        )?;
+    }
+    Ok(())
+}
+
+/// As it was typed, nearly.
+fn brief(duration: std::time::Duration) -> String {
+    let text = age::short(duration);
+    text.replace(".000s", "s")
+}
+
+fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
+    let example = &view.sockets[group.example];
+    let port = match group.port {
+        Port::Local(port) => format!("on port {port}"),
+        Port::Remote(port) => format!("to port {port}"),
+    };
+    let who = match (&group.pids[..], example.cause) {
+        ([], Cause::NeverAccepted) => "nobody has accepted".to_owned(),
+        ([], _) => "nobody that can be seen holds".to_owned(),
+        ([pid], Cause::NeverAccepted) => format!("{} has not accepted", name(view, *pid, example)),
+        ([pid], _) => format!("{} holds", name(view, *pid, example)),
+        (pids, _) => {
+            let named: Vec<String> = pids
+                .iter()
+                .take(MAX_NAMED)
+                .map(|pid| name(view, *pid, example))
+                .collect();
+            let more = match pids.len().saturating_sub(MAX_NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{}{more} hold", named.join(", "))
+        }
+    };
+    writeln!(
+        out,
+        "\n{who} {} in {} {port}, for up to {}",
+        group.sockets,
+        group.state,
+        age::at_least(group.oldest.at_least, group.oldest.exact),
+    )?;
+    for (cause, count) in &group.causes {
+        let of = |s: &&StuckSocket| s.cause == *cause && s.state == group.state;
+        let same = |s: &&StuckSocket| s.holders == example.holders || s.cause != example.cause;
+        let first = if *cause == example.cause {
+            Some(example)
+        } else {
+            view.sockets.iter().filter(of).find(same)
+        };
+        let evidence = first.map_or("", |s| s.evidence.as_str());
+        writeln!(out, "  {} {count}: {evidence}", cause.name())?;
+    }
+    for pid in &group.pids {
+        files(view.engine, view.leaks.as_slice(), *pid, group, out)?;
+    }
+    if let Some(advice) = next(group, example) {
+        writeln!(out, "  next: {advice}")?;
+    }
+    Ok(())
+}
+
+fn name(view: &View<'_>, pid: u32, example: &StuckSocket) -> String {
+    let process = view.engine.process(pid);
+    let comm = process
+        .as_ref()
+        .map_or("-".into(), |p| escape::text(p.name.bytes()));
+    let cgroup = process
+        .and_then(|p| view.sink.cgroups.get(&p.cgroup))
+        .filter(|path| path.as_ref() != "/")
+        .map(|path| format!(", {}", escape::text(path.as_bytes())))
+        .unwrap_or_default();
+    let user = match example.uid {
+        Some(uid) if uid != 0 => format!(", uid {uid}"),
+        _ => String::new(),
+    };
+    format!("{comm} (pid {pid}{user}{cgroup})")
+}
+
+/// Open files, and where that leads.
+fn files(
+    engine: &Engine,
+    leaks: &[Leak],
+    pid: u32,
+    group: &Group,
+    out: &mut BytesMut,
+) -> std::fmt::Result {
+    let leak = leaks.iter().find(|l| {
+        l.key.pid == pid && l.key.port == group.port && group.state == TcpState::CloseWait
+    });
+    if let Some(leak) = leak.filter(|l| l.opened_per_s.is_some()) {
+        write!(
+            out,
+            "  {}: {} open, {:.1} came and {:.1} went per second",
+            leak.verdict.name(),
+            leak.open,
+            leak.opened_per_s.unwrap_or(0.0),
+            leak.closed_per_s.unwrap_or(0.0),
+        )?;
+        if leak.verdict == Verdict::NotEnoughData {
+            write!(out, " in {}", age::short(leak.watched))?;
+        }
+        if let Some(growth) = leak.growth_per_s {
+            write!(out, "; {growth:.2} per second stay")?;
+        }
+        writeln!(out)?;
+    }
+    let Some(files) = engine.looks().descriptors_of(pid) else {
+        return Ok(());
+    };
+    let limit = files
+        .limit
+        .map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    write!(out, "  files of pid {pid}: {} of {limit}", files.open)?;
+    if let Some(left) = leak.and_then(|leak| until_limit(engine, leak)) {
+        write!(out, "; the limit is reached in {}", age::short(left))?;
+    }
+    writeln!(out)
+}
+
+/// What the evidence suggests to do.
+fn next(group: &Group, example: &StuckSocket) -> Option<String> {
+    let pid = group.pids.first().copied();
+    let of = |what: &str| pid.map_or_else(String::new, |pid| format!("{what}{pid}"));
+    let cause = group.causes.first().map(|(cause, _)| *cause)?;
+    Some(match cause {
+        Cause::NeverAccepted => {
+            "the application doesn't call accept(): is it stopped, or its threads all busy?"
+                .to_owned()
+        }
+        Cause::UnreadData => format!(
+            "the application isn't reading: what is it doing?{}",
+            of(" cat /proc/") + if pid.is_some() { "/stack" } else { "" }
+        ),
+        Cause::Shared => {
+            "each of these processes has to close it: the parent after fork(), the child at its end"
+                .to_owned()
+        }
+        Cause::NotClosed => match (pid, example.holders.first()) {
+            (Some(pid), Some(holder)) => format!(
+                "a close() is missing after the end of file; the oldest is /proc/{pid}/fd/{}",
+                holder.fd
+            ),
+            _ => return None,
+        },
+        Cause::Draining | Cause::Unacknowledged => {
+            "the peer doesn't acknowledge: is it gone, or its window closed? ss -tnoi".to_owned()
+        }
+        Cause::PeerOpen => "the peer has to close; an orphan goes after tcp_fin_timeout".to_owned(),
+        Cause::NoAnswer => "is the peer up, and a firewall in between?".to_owned(),
+        Cause::Unknown => return None,
+    })
+}
+
+fn table(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
+    let options = &view.sink.options;
+    let limit = match options.limit {
+        0 => usize::MAX,
+        limit => limit,
+    };
+    let several = LINGERING
+        .iter()
+        .filter(|s| options.states.contains(**s))
+        .count()
+        > 1;
+    writeln!(out)?;
+    if options.wide {
+        writeln!(
+            out,
+            "{:<9} {:<7} {:<15} {:<11} {:<11} {:<39} {:<5} {:<39} {:<5} {:>9} {:>9} {:<10} {:<14} EVIDENCE",
+            "AGE",
+            "PID",
+            "COMM",
+            "FD",
+            "STATE",
+            "LADDR",
+            "LPORT",
+            "RADDR",
+            "RPORT",
+            "UNREAD",
+            "UNSENT",
+            "NETNS",
+            "CAUSE"
+        )?;
+    } else {
+        let third = if several { "STATE" } else { "COMM" };
+        writeln!(
+            out,
+            "{:<9} {:<7} {third:<11} {:<5} {:<15} {:<5} {:>7} CAUSE",
+            "AGE", "PID", "LPORT", "RADDR", "RPORT", "UNREAD"
+        )?;
+    }
+    for socket in view.sockets.iter().take(limit) {
+        if options.wide {
+            wide(view, socket, out)?;
+        } else {
+            narrow(view, socket, several, out)?;
+        }
+    }
+    let more = view.sockets.len().saturating_sub(limit);
+    if more > 0 {
+        writeln!(out, "... and {more} more (--limit 0 shows all)")?;
+    }
+    Ok(())
+}
+
+fn narrow(view: &View<'_>, s: &StuckSocket, several: bool, out: &mut BytesMut) -> std::fmt::Result {
+    let (pid, comm) = owner(view.engine, s);
+    let third = if several {
+        s.state.name().to_owned()
+    } else {
+        comm
+    };
+    writeln!(
+        out,
+        "{:<9} {pid:<7} {third:<11.11} {:<5} {:<15} {:<5} {:>7} {}",
+        age::at_least(s.age.at_least, s.age.exact),
+        or_dash(s.tuple.local.port()),
+        or_dash(known_address(&s.tuple.remote)),
+        or_dash(s.tuple.remote.port()),
+        or_dash(s.unread),
+        s.cause.name(),
+    )
+}
+
+fn wide(view: &View<'_>, s: &StuckSocket, out: &mut BytesMut) -> std::fmt::Result {
+    let (pid, comm) = owner(view.engine, s);
+    let fds: Vec<String> = s.holders.iter().map(|h| h.fd.to_string()).collect();
+    let fds = if fds.is_empty() {
+        "-".to_owned()
+    } else {
+        fds.join(",")
+    };
+    writeln!(
+        out,
+        "{:<9} {pid:<7} {comm:<15} {fds:<11} {:<11} {:<39} {:<5} {:<39} {:<5} {:>9} {:>9} {:<10} {:<14} {}",
+        age::at_least(s.age.at_least, s.age.exact),
+        s.state,
+        or_dash(known_address(&s.tuple.local).map(|ip: IpAddr| ip.to_string())),
+        or_dash(s.tuple.local.port()),
+        or_dash(known_address(&s.tuple.remote).map(|ip| ip.to_string())),
+        or_dash(s.tuple.remote.port()),
+        or_dash(s.unread),
+        or_dash(s.unsent),
+        or_dash((s.netns != 0).then_some(s.netns)),
+        s.cause.name(),
+        s.evidence,
+    )
+}
+
+/// Process and name of who holds it: the owner, or how many there are.
+fn owner(engine: &Engine, s: &StuckSocket) -> (String, String) {
+    if s.owner.pid != 0 {
+        let process = engine.process(s.owner.pid);
+        let comm = process.map_or_else(
+            || "-".to_owned(),
+            |p| escape::text(p.name.bytes()).into_owned(),
+        );
+        return (s.owner.pid.to_string(), comm);
+    }
+    let comm = if s.descriptors > 1 {
+        format!("({} fds)", s.descriptors)
+    } else {
+        "-".to_owned()
+    };
+    ("-".to_owned(), comm)
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
