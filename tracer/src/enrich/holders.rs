@@ -49,7 +49,9 @@ impl Holders {
                 pid: file.tgid,
                 fd: file.fd,
             };
-            holders.add(file.private_data, holder, file.references);
+            // The iterator itself holds one while it shows the file.
+            let references = file.references.saturating_sub(1);
+            holders.add(file.private_data, holder, references);
         }
         holders
     }
@@ -107,7 +109,7 @@ mod tests {
             fd: fd.unsigned_abs(),
             f_op,
             private_data,
-            references: 2,
+            references: 3,
         };
         let files = [
             file(std::process::id(), sample.0.as_raw_fd(), 7, 1),

@@ -22,6 +22,28 @@ pub fn at_least(age: Duration, exact: bool) -> String {
     }
 }
 
+/// Lines of at most `width` columns, broken between words: the first begins with `first`, the others
+/// with `then`.
+pub fn folded(text: &str, first: &str, then: &str, width: usize) -> String {
+    let mut out = first.to_owned();
+    let (mut column, mut begins) = (first.chars().count(), true);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if !begins && column + 1 + length > width {
+            out.push('\n');
+            out.push_str(then);
+            column = then.chars().count();
+        } else if !begins {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+        begins = false;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +67,12 @@ mod tests {
         assert_eq!(at_least(Duration::ZERO, false), "-");
         assert_eq!(at_least(Duration::from_secs(5), false), ">=5.000s");
         assert_eq!(at_least(Duration::ZERO, true), "0.000s");
+    }
+
+    #[test]
+    fn lines_end_between_words() {
+        assert_eq!(folded("one two three", "", "  ", 8), "one two\n  three");
+        assert_eq!(folded("a", "- ", "  ", 80), "- a");
+        assert_eq!(folded("longer than that", "", "", 3), "longer\nthan\nthat");
     }
 }

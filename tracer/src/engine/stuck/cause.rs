@@ -140,7 +140,7 @@ fn close_wait(socket: &Inspected, owner: Owner, listener: Option<&Inspected>) ->
             if unseen > 0 {
                 let _ = write!(
                     text,
-                    " and {unseen} more references (calls in progress, or holders that can't be seen)"
+                    ", and {unseen} more references: calls in progress, or holders out of sight"
                 );
             }
             (Cause::NotClosed, text + &gone)

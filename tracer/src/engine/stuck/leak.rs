@@ -27,6 +27,8 @@ const SLOT_NS: u64 = 5_000_000_000;
 /// Nobody survives earlier, however quick the others are: garbage collectors and pools close in
 /// batches, seconds apart.
 const GRACE: Duration = Duration::from_secs(10);
+/// While nothing was ever seen to go, there is no saying how long it takes: no leak sooner.
+const NOTHING_WENT: Duration = Duration::from_mins(2);
 /// Survivors came within so long, at least: less is a moment, and tells of no rate.
 const SHORTEST: Duration = Duration::from_secs(20);
 /// A survivor has stayed so many times as long as nearly all others (99 %).
@@ -291,6 +293,7 @@ fn judge(
         return leak;
     }
     let bar = GRACE.max(account.map_or(Duration::ZERO, Account::usual) * PATIENCE);
+    let may_leak = account.is_some() || watched >= NOTHING_WENT;
     let recent = now
         .since(began)
         .min(SLOT * u32::try_from(SLOTS).unwrap_or(1));
@@ -318,7 +321,7 @@ fn judge(
             survivors += 1;
         }
         let sustained = survivors >= IN_ALL && parts.iter().all(|n| *n >= IN_EACH);
-        let verdict = if sustained {
+        let verdict = if sustained && may_leak {
             Verdict::Leaking
         } else if survivors >= IN_ALL {
             Verdict::Growing

@@ -17,6 +17,8 @@ use crate::{
 
 /// Groups that are told of.
 const MAX_GROUPS: usize = 10;
+/// Columns of a terminal.
+const WIDTH: usize = 79;
 /// Processes of a group that are named.
 const MAX_NAMED: usize = 4;
 
@@ -108,13 +110,12 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
             format!("{}{more} hold", named.join(", "))
         }
     };
-    writeln!(
-        out,
-        "\n{who} {} in {} {port}, for up to {}",
-        group.sockets,
-        group.state,
-        age::at_least(group.oldest.at_least, group.oldest.exact),
-    )?;
+    let oldest = age::at_least(group.oldest.at_least, group.oldest.exact);
+    let head = format!(
+        "{who} {} in {} {port}, for up to {oldest}",
+        group.sockets, group.state,
+    );
+    writeln!(out, "\n{}", age::folded(&head, "", "    ", WIDTH))?;
     for (cause, count) in &group.causes {
         let of = |s: &&StuckSocket| s.cause == *cause && s.state == group.state;
         let same = |s: &&StuckSocket| s.holders == example.holders || s.cause != example.cause;
@@ -124,13 +125,15 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
             view.sockets.iter().filter(of).find(same)
         };
         let evidence = first.map_or("", |s| s.evidence.as_str());
-        writeln!(out, "  {} {count}: {evidence}", cause.name())?;
+        let told = format!("{} {count}: {evidence}", cause.name());
+        writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
     for pid in &group.pids {
         files(view.engine, view.leaks.as_slice(), *pid, group, out)?;
     }
     if let Some(advice) = next(group, example) {
-        writeln!(out, "  next: {advice}")?;
+        let told = format!("next: {advice}");
+        writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
     Ok(())
 }
@@ -160,9 +163,11 @@ fn files(
     group: &Group,
     out: &mut BytesMut,
 ) -> std::fmt::Result {
-    let leak = leaks.iter().find(|l| {
-        l.key.pid == pid && l.key.port == group.port && group.state == TcpState::CloseWait
-    });
+    let alone = group.pids.len() == 1 && group.state == TcpState::CloseWait;
+    let leak = leaks
+        .iter()
+        .filter(|_| alone)
+        .find(|l| l.key.pid == pid && l.key.port == group.port);
     if let Some(leak) = leak.filter(|l| l.opened_per_s.is_some()) {
         write!(
             out,
