@@ -14,6 +14,7 @@ const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
 const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
 const COMM: &str = "TCPDWELL_LIVE_CHILD_COMM";
 const ACCEPT: &str = "TCPDWELL_LIVE_CHILD_ACCEPT";
+const HOLD: &str = "TCPDWELL_LIVE_CHILD_HOLD";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
 /// The binary and the arguments that lead to [`child_process`].
@@ -53,6 +54,19 @@ pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
     spawn::spawn(&mut command).unwrap()
 }
 
+/// A process that holds a copy of a socket, until it is killed.
+pub(crate) fn holds(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .env(HOLD, "1")
+        .stdin(Stdio::from(socket.into()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    spawn::spawn(&mut command).unwrap()
+}
+
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
 /// code.
 pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
@@ -87,6 +101,11 @@ fn child_process() {
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
         drop((served, listener));
         std::process::exit(code.parse().unwrap());
+    }
+    if env::var_os(HOLD).is_some() {
+        // Nobody kills it when a test fails.
+        std::thread::sleep(std::time::Duration::from_mins(1));
+        return;
     }
     if let Ok(count) = env::var(ACCEPT) {
         for _ in 0..count.parse().unwrap() {

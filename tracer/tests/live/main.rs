@@ -46,5 +46,6 @@ mod test_privileges;
 mod test_record;
 mod test_sampling;
 mod test_storm;
+mod test_stuck;
 mod test_two_tools;
 mod test_without_btf;

@@ -128,6 +128,11 @@ impl Tool {
         self.settle();
     }
 
+    /// What it has printed so far.
+    pub(crate) fn printed(&self) -> Vec<u8> {
+        self.stdout.lock().unwrap().clone()
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

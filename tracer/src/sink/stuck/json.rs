@@ -20,6 +20,7 @@ use crate::{
 struct Look<'a> {
     schema: &'static str,
     ts: Option<jiff::Timestamp>,
+    mono_ns: u64,
     older_than_us: u128,
     sockets: Vec<Socket<'a>>,
     /// In the states asked for, and not known to be old enough; `null`: not counted for this filter.
@@ -104,6 +105,7 @@ pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     let look = Look {
         schema: "tcpdwell.stuck/1",
         ts: view.sink.clock.at(view.at),
+        mono_ns: view.at.0,
         older_than_us: view.sink.options.older_than.as_micros(),
         sockets: view
             .sockets
