@@ -8,6 +8,7 @@ use super::{RunArgs, values};
 
 /// `stuck`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "\
 One look, unless --watch or --duration says to watch. AGE is the time in the state: '>=' where the \
 socket is older than the trace, and the kernel only knows when it last heard of the peer; '-' where \
@@ -27,12 +28,19 @@ pub struct StuckArgs {
     #[arg(short, long, value_name = "DURATION", default_value = "5s", requires = "watch",
           value_parser = values::interval)]
     pub interval: Duration,
-    /// Print so many sockets, the oldest; 0: all. [default: 20, with --format json: 0]
+    /// Print so many sockets, the oldest; 0: all. [default: 20; with --kill or JSON: 0]
     #[arg(short = 'n', long, value_name = "N")]
     pub limit: Option<usize>,
     /// Both addresses, descriptors, queues, namespace and evidence of each socket.
     #[arg(short, long)]
     pub wide: bool,
+    /// List what would be destroyed: every socket shown (SOCK_DESTROY, as 'ss -K' does: the peer gets
+    /// a reset, and the application an error). With --yes it is.
+    #[arg(long, conflicts_with_all = ["watch", "duration", "command"])]
+    pub kill: bool,
+    /// Destroy what --kill lists.
+    #[arg(long, requires = "kill")]
+    pub yes: bool,
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: StuckFormat,

@@ -2,15 +2,19 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 
 use super::{live::Live, require};
 use crate::{
     cli::{StuckArgs, StuckFormat},
     clock,
     ebpf::{Iterators, Kernel},
-    engine::{Engine, Limits, StateSet, TcpState, stuck::LINGERING},
-    enrich::{self, CgroupPaths},
+    engine::{
+        Engine, Limits, StateSet, TcpState,
+        stuck::{LINGERING, StuckSocket},
+    },
+    enrich::{self, CgroupPaths, Target},
     error::Failure,
     filter::Filter,
     logging,
@@ -31,8 +35,9 @@ pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> 
         wants: wants(&filter),
         interval: args.watch.then_some(args.interval),
         limit: args.limit.unwrap_or(match args.format {
-            StuckFormat::Text => ROWS,
-            StuckFormat::Json => 0,
+            // What is to be destroyed is listed whole.
+            StuckFormat::Text if !args.kill => ROWS,
+            _ => 0,
         }),
         wide: args.wide,
         json: args.format == StuckFormat::Json,
@@ -104,6 +109,7 @@ fn look(
     }
     sink.show(&engine, None, output.buffer())?;
     output.flush()?;
+    let shown = sink.sockets(&engine, engine.looks().at()).0;
     log::debug!(
         "loaded in {:.1} ms, looked at {} facts in {} network namespaces in {:.1} ms, \
          told in {:.1} ms",
@@ -113,7 +119,67 @@ fn look(
         millis(looked.since(loaded)),
         millis(clock::monotonic().since(looked)),
     );
+    if args.kill {
+        return kill(&shown, args.yes);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Destroys the sockets, if that was confirmed.
+fn kill(sockets: &[StuckSocket], confirmed: bool) -> Result<ExitCode> {
+    let count = sockets.len();
+    if !confirmed {
+        logging::note(&format!(
+            "--kill: {count} sockets, as listed, would be destroyed; nothing was. Add --yes to destroy \
+             those that are stuck then"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let targets: Vec<Target> = sockets
+        .iter()
+        .map(|s| Target {
+            netns: s.netns,
+            tuple: s.tuple,
+            cookie: s.cookie,
+        })
+        .collect();
+    let results = enrich::destroy(&targets).context("--kill")?;
+    let mut failed = 0;
+    for (socket, error) in sockets
+        .iter()
+        .zip(&results)
+        .filter_map(|(s, r)| Some((s, r.err()?)))
+    {
+        failed += 1;
+        if failed <= 10 {
+            let (local, remote) = (socket.tuple.local, socket.tuple.remote);
+            logging::note(&format!(
+                "--kill: {}:{} - {}:{} was not destroyed: {}",
+                local.ip(),
+                local.port,
+                remote.ip(),
+                remote.port,
+                reason(error)
+            ));
+        }
+    }
+    logging::note(&format!(
+        "--kill: {} of {count} sockets destroyed",
+        count - failed
+    ));
+    Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+/// What an error of the kernel means here.
+fn reason(error: Errno) -> &'static str {
+    match error {
+        Errno::ENOENT => "it is gone",
+        Errno::EPERM => "not permitted; CAP_NET_ADMIN is needed",
+        Errno::EOPNOTSUPP | Errno::EINVAL => {
+            "this kernel can't (CONFIG_INET_DIAG_DESTROY, or the module tcp_diag is missing)"
+        }
+        other => other.desc(),
+    }
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -340,3 +340,34 @@ fn every_cause_while_watching() {
         },
     );
 }
+
+#[test]
+fn what_is_killed_is_gone_and_nothing_else() {
+    let Some(_turn) = turn("what_is_killed_is_gone_and_nothing_else", Noise::Storm) else {
+        return;
+    };
+    let left = |netns| {
+        let finished = Tool::started(&mut stuck(&["--older-than", "0"], netns)).wait();
+        let looks = looks(&finished);
+        looks[0]["sockets"].as_array().unwrap().len()
+    };
+    generations(
+        |netns, ledger| {
+            let port = LANE.port(1).to_string();
+            let args = ["--older-than", "0", "-L", &port, "--kill"];
+            let asked = Tool::started(&mut stuck(&args, netns)).wait();
+            asked.assert_success();
+            assert!(asked.diagnostics().contains("1 sockets"), "{asked:?}");
+            assert_eq!(left(netns), ledger.len(), "nothing without --yes");
+            let args = [&args[..], &["--yes"]].concat();
+            let done = Tool::started(&mut stuck(&args, netns)).wait();
+            if done.diagnostics().contains("this kernel can't") {
+                eprintln!("skipped: what_is_killed_is_gone_and_nothing_else: no SOCK_DESTROY");
+                return;
+            }
+            done.assert_success();
+            assert_eq!(left(netns), ledger.len() - 1);
+        },
+        |(), _, _, _| {},
+    );
+}
