@@ -144,7 +144,7 @@ impl Kept {
         let ((), close) = timed(|| client.shutdown(Shutdown::Write).unwrap());
         assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
         accepted.set_nonblocking(true).unwrap();
-        while accepted.write(&[b'y'; 1 << 16]).is_ok() {}
+        while accepted.write(&[b'y'; 1 << 14]).is_ok() {}
         let us = std::process::id();
         self.stuck.push(Stuck {
             local: listener.local_addr().unwrap(),

@@ -27,7 +27,7 @@ impl Port {
 /// Sockets of the same processes, on the same port, in the same state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Who holds them; none: nobody that was seen.
+    /// Who holds them, or should accept them; none: nobody that was seen.
     pub pids: Vec<u32>,
     /// The port.
     pub port: Port,
@@ -48,6 +48,9 @@ pub fn groups(sockets: &[StuckSocket]) -> Vec<Group> {
     let mut by_key: BTreeMap<(Vec<u32>, Port, TcpState), Group> = BTreeMap::new();
     for (place, socket) in sockets.iter().enumerate() {
         let mut pids = processes(&socket.holders);
+        if pids.is_empty() {
+            pids = processes(&socket.listener);
+        }
         if pids.is_empty() && socket.owner.pid != 0 {
             pids.push(socket.owner.pid);
         }

@@ -73,6 +73,8 @@ pub struct StuckSocket {
     pub holders: Arc<[Holder]>,
     /// How many were seen.
     pub descriptors: u32,
+    /// Where nobody accepted it: the descriptors of its listener.
+    pub listener: Arc<[Holder]>,
     /// The user of the socket.
     pub uid: Option<u32>,
     /// Bytes that nobody read.
@@ -191,6 +193,10 @@ impl Engine {
             process: self.processes.facts(owner).copied(),
             holders: Arc::clone(&facts.holders),
             descriptors: facts.descriptors,
+            listener: match listener.filter(|_| cause == Cause::NeverAccepted) {
+                Some(listener) => Arc::clone(&listener.holders),
+                None => Arc::default(),
+            },
             uid: inside.map(|i| i.uid),
             unread: inside.map(|i| {
                 if i.receive_shut {

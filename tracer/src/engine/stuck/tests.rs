@@ -269,6 +269,7 @@ fn a_listener_that_nobody_serves_is_named_with_its_queue() {
     assert_eq!((socket.owner.pid, socket.unread), (77, Some(2)));
     assert_eq!(socket.owner.source, OwnerSource::Listener);
     assert!(socket.served);
+    assert_eq!(groups(&sockets)[0].pids, [77]);
 }
 
 #[test]

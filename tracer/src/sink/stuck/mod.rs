@@ -92,9 +92,8 @@ impl StuckSink {
             let path = |id: u64| self.cgroups.get(&id).cloned();
             sockets.retain(|socket| {
                 let owner = (socket.owner.pid, socket.process);
-                let holders = socket
-                    .holders
-                    .iter()
+                let holders = (socket.holders.iter())
+                    .chain(&*socket.listener)
                     .map(|h| (h.pid, engine.process(h.pid)));
                 std::iter::once(owner)
                     .chain(holders)

@@ -107,7 +107,12 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            format!("{}{more} hold", named.join(", "))
+            let verb = if example.cause == Cause::NeverAccepted {
+                "have not accepted"
+            } else {
+                "hold"
+            };
+            format!("{}{more} {verb}", named.join(", "))
         }
     };
     let oldest = age::at_least(group.oldest.at_least, group.oldest.exact);
@@ -125,7 +130,8 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
             view.sockets.iter().filter(of).find(same)
         };
         let evidence = first.map_or("", |s| s.evidence.as_str());
-        let told = format!("{} {count}: {evidence}", cause.name());
+        let oldest = if *count > 1 { ", the oldest" } else { "" };
+        let told = format!("{} {count}{oldest}: {evidence}", cause.name());
         writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
     for pid in &group.pids {
