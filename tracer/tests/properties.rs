@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod scenario_figures;
+
 use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
     EndReason, Endpoint, Engine, Event, EventBody, Found, FourTuple, Held, Limits, LostCount,
@@ -174,6 +176,25 @@ proptest! {
         let irregular = updates.iter().filter(|u| matches!(u, Update::Irregular(_))).count();
         prop_assert_eq!(irregular as u64, ledger.irregular);
         prop_assert!(engine.open() <= limit);
+    }
+
+    #[test]
+    fn a_window_balances_and_agrees_with_the_engine(events in events(), limit in 0..8usize) {
+        let (engine, updates) = play(&events, limit);
+        let end = events.iter().map(|e| e.at).max().unwrap_or_default();
+        let snapshot = scenario_figures::snapshot(&engine, &updates, end);
+        scenario_figures::balance(&snapshot).map_err(TestCaseError::fail)?;
+        for state in TcpState::ALL {
+            // A garbled opening is no life: the engine counts what nobody was in.
+            if state == TcpState::Close || state == TcpState::Listen {
+                continue;
+            }
+            let (counted, known) = (snapshot.state(state), engine.stats().state(state));
+            prop_assert_eq!((state, counted.entered), (state, known.entered));
+            prop_assert_eq!((state, counted.left), (state, known.left));
+            let dwells = |d: Option<&tracer::engine::DurationHistogram>| d.map_or(0, |d| d.count());
+            prop_assert_eq!(dwells(counted.dwell.as_deref()), dwells(known.dwell.as_ref()));
+        }
     }
 
     #[test]

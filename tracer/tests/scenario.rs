@@ -5,6 +5,8 @@
 
 use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
+mod scenario_figures;
+
 use serde::Deserialize;
 use tracer::engine::{
     CgroupFact, EndReason, Endpoint, Engine, Event, EventBody, Evidence, Found, FourTuple, Held,
@@ -30,6 +32,8 @@ struct Scenario {
     expect: String,
     /// `delivered=... irregular=... repeats=... unknown_starts=... untracked=... open=...`
     ledger: String,
+    /// What a window over all of it counts, as `scenario_figures` writes it.
+    report: Option<String>,
 }
 
 fn number(word: &str, key: &str) -> Option<u64> {
@@ -285,15 +289,24 @@ fn play(path: &Path) {
     limits.connections = scenario.limit.unwrap_or(limits.connections);
     let mut engine = Engine::new(limits);
     let mut updates = Vec::new();
+    let mut end = Mono(0);
     for line in lines(&scenario.events) {
-        engine.handle_event(&event(line), &mut updates);
+        let event = event(line);
+        end = end.max(event.at);
+        engine.handle_event(&event, &mut updates);
     }
     engine.finish(&mut updates);
+    let snapshot = scenario_figures::snapshot(&engine, &updates, end);
+    scenario_figures::balance(&snapshot).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let figures = scenario_figures::text(&snapshot);
     let said: Vec<String> = updates.iter().map(line).collect();
     let ledger = ledger(&engine);
     if std::env::var_os("TCPDWELL_BLESS").is_some() {
         bless(path, &text, &scenario, &said.join("\n"), &ledger);
         return;
+    }
+    if let Some(report) = &scenario.report {
+        assert_eq!(figures, report.trim(), "{}", path.display());
     }
     let expected: Vec<&str> = lines(&scenario.expect).collect();
     assert_eq!(

@@ -20,7 +20,16 @@ impl DurationHistogram {
     ///
     /// `None` never: the bounds are constants that `hdrhistogram` accepts (a test holds it to it).
     pub fn new() -> Option<Self> {
-        let mut counts = Histogram::new_with_bounds(1, MAX_US, 2).ok()?;
+        Self::of_digits(2)
+    }
+
+    /// One of one significant digit (values within 6 %), for where there are thousands: 5 KiB at most.
+    pub fn coarse() -> Option<Self> {
+        Self::of_digits(1)
+    }
+
+    fn of_digits(digits: u8) -> Option<Self> {
+        let mut counts = Histogram::new_with_bounds(1, MAX_US, digits).ok()?;
         counts.auto(false);
         Some(Self {
             counts,
@@ -38,6 +47,15 @@ impl DurationHistogram {
         self.sum_us += u128::from(us);
         self.min_us = self.min_us.min(us);
         self.max_us = self.max_us.max(us);
+    }
+
+    /// Counts all that another of the same precision counted.
+    pub fn merge(&mut self, other: &Self) {
+        // It can't fail: both have the same bounds.
+        let _ = self.counts.add(&other.counts);
+        self.sum_us += other.sum_us;
+        self.min_us = self.min_us.min(other.min_us);
+        self.max_us = self.max_us.max(other.max_us);
     }
 
     /// How many were in this range of µs, both ends included; exact where the range begins and ends

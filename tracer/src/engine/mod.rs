@@ -13,6 +13,7 @@ mod limbo;
 mod loss;
 mod machine;
 mod minisock;
+mod open;
 mod opening;
 mod owner;
 mod sampled;
@@ -24,6 +25,7 @@ mod table;
 mod time;
 mod tuple;
 mod update;
+mod window;
 
 pub use closing::{ClosedFirst, EndReason, Evidence, closed_first, end_reason};
 pub use connection::{ConnId, Role, SockId};
@@ -35,9 +37,14 @@ pub use histogram::DurationHistogram;
 pub use inspected::{Descriptors, Holder, Inside, Inspected, Looked, MAX_HOLDERS};
 pub use loss::{Account, LossLedger, LostCount};
 pub use machine::{Engine, Limits};
+pub use open::OpenSocket;
 pub use owner::{Owner, OwnerSource, Process, ProcessName};
 pub use state::{StateSet, TcpState, UnknownState};
 pub use stats::{StateStats, Stats, TimeWaitStats};
 pub use time::{Mono, OPENING_HOLD};
 pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};
+pub use window::{
+    Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, MAX_GROUP_ROWS,
+    MAX_LISTED, OpenCloseWait, Snapshot, Span, StateFigures, Totals, Window,
+};

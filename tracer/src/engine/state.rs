@@ -142,6 +142,12 @@ impl StateSet {
         self.0 |= 1 << state.index();
     }
 
+    /// Whether the two have a state in common.
+    #[inline]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Adds those of another set.
     pub const fn extend(&mut self, other: Self) {
         self.0 |= other.0;

@@ -1,0 +1,246 @@
+//! What happened in a window of time, added up connection by connection.
+//!
+//! A connection is counted as a whole when it has ended, or when the window does: only then is it
+//! known whose it was (an accepted socket has no owner until `accept`), and so all its figures stand
+//! in the rows of one process, one port, one remote. Until then its story is kept, a few dozen bytes.
+//! The sums of the rows of each group are the totals.
+
+mod figures;
+mod group;
+mod snapshot;
+mod story;
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use tracer_common::address::is_unspecified;
+
+use self::{
+    figures::Subject,
+    story::{Began, Outcome, Story},
+};
+pub use self::{
+    figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
+    group::{GroupKey, Groups, MAX_GROUP_ROWS},
+    snapshot::{MAX_LISTED, OpenCloseWait, Snapshot},
+};
+use super::{
+    connection::{ConnId, Role},
+    machine::Engine,
+    state::{StateSet, TcpState},
+    time::Mono,
+    update::{Irregularity, Transition},
+};
+
+/// Stories kept at once. Beyond it, each further transition is counted by itself.
+const MAX_STORIES: usize = 1 << 21;
+
+/// The bounds of the time that was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub start: Mono,
+    /// When it ended.
+    pub end: Mono,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// Only connections that were in one of these; none: all.
+    states: StateSet,
+    stories: HashMap<ConnId, Story>,
+    totals: Totals,
+    groups: GroupSet,
+}
+
+impl Span {
+    /// How long it was.
+    pub fn length(&self) -> Duration {
+        self.end.since(self.start)
+    }
+}
+
+/// One list of rows for each thing that connections are told apart by.
+#[derive(Clone, Debug, Default)]
+pub struct GroupSet {
+    /// By the owner's name.
+    pub process: Groups,
+    /// By the port that this host serves.
+    pub local_port: Groups,
+    /// By the peer's address.
+    pub remote: Groups,
+    /// By the port that the peer serves.
+    pub remote_port: Groups,
+}
+
+impl GroupSet {
+    /// The rows that a connection belongs to.
+    fn subject(&mut self, t: &Transition) -> Subject {
+        let local = match (t.role, t.tuple.local.port()) {
+            (Role::ActiveOpen, _) => GroupKey::ActiveOpen,
+            (_, None) => GroupKey::Unknown,
+            (Role::PassiveOpen, Some(port)) => GroupKey::Port(port),
+            (Role::Unknown, Some(port)) => GroupKey::PerhapsPort(port),
+        };
+        let remote_port = match (t.role, t.tuple.remote.port()) {
+            (Role::PassiveOpen, _) => GroupKey::PassiveOpen,
+            (Role::ActiveOpen, Some(port)) => GroupKey::Port(port),
+            (Role::ActiveOpen, None) => GroupKey::Unknown,
+            (Role::Unknown, _) => match t.tuple.local.port() {
+                Some(port) => GroupKey::PerhapsPort(port),
+                None => GroupKey::Unknown,
+            },
+        };
+        let remote = t.tuple.remote;
+        Subject {
+            process: self.process.place(
+                t.process
+                    .map_or(GroupKey::Unknown, |p| GroupKey::Process(p.name)),
+            ),
+            local_port: self.local_port.place(local),
+            remote: self.remote.place(if is_unspecified(&remote.address) {
+                GroupKey::Unknown
+            } else {
+                GroupKey::Address(remote.address)
+            }),
+            remote_port: self.remote_port.place(remote_port),
+            pid: t.owner.pid,
+        }
+    }
+
+    fn each(&mut self, subject: Subject, mut act: impl FnMut(&mut GroupRow)) {
+        act(self.process.row(subject.process));
+        act(self.local_port.row(subject.local_port));
+        act(self.remote.row(subject.remote));
+        act(self.remote_port.row(subject.remote_port));
+    }
+}
+
+impl Window {
+    /// Nothing counted yet. `states`: only connections that were in one of these while the window
+    /// lasted; none: all.
+    pub fn new(states: StateSet) -> Self {
+        Self {
+            states,
+            ..Self::default()
+        }
+    }
+
+    /// One transition. `wanted`: whether its connection is to be counted, as far as is known now; the
+    /// last word of each connection counts.
+    pub fn transition(&mut self, t: &Transition, start: Mono, wanted: bool) {
+        let Some(conn) = t.conn.filter(|conn| self.has_room(*conn)) else {
+            let mut story = Story::begin(t, start, self.groups.subject(t));
+            story.wanted = wanted;
+            let outcome = story.step(t).unwrap_or(Outcome::Lost);
+            self.settle(story, outcome);
+            return;
+        };
+        let subject = self.groups.subject(t);
+        let story = self
+            .stories
+            .entry(conn)
+            .or_insert_with(|| Story::begin(t, start, subject));
+        story.subject = subject;
+        story.wanted = wanted;
+        if story.is_full() {
+            story.flush_past(|stay, subject| {
+                if wanted {
+                    count_stay(&mut self.totals, &mut self.groups, stay, subject);
+                }
+            });
+        }
+        if let Some(outcome) = story.step(t)
+            && let Some(story) = self.stories.remove(&conn)
+        {
+            self.settle(story, outcome);
+        }
+    }
+
+    /// A connection turned out to have ended unseen.
+    pub fn irregular(&mut self, irregularity: &Irregularity) {
+        if irregularity.replaced
+            && let Some(story) = self.stories.remove(&irregularity.conn)
+        {
+            self.settle(story, Outcome::Lost);
+        }
+    }
+
+    /// A connection that is not to be counted after all.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.stories.remove(&conn);
+    }
+
+    /// The end: connections that are still open are counted as such, if they are `wanted` (their
+    /// latest change is shown).
+    pub fn close(
+        mut self,
+        engine: &Engine,
+        span: Span,
+        wanted: impl Fn(&Transition) -> bool,
+    ) -> Snapshot {
+        let mut close_wait = snapshot::OldestFirst::default();
+        for open in engine.open_sockets(span.end) {
+            let t = &open.last;
+            let known = t.conn.and_then(|conn| self.stories.remove(&conn));
+            let subject = self.groups.subject(t);
+            let mut story = known.unwrap_or_else(|| Story::found(t, open.in_minisock, subject));
+            story.subject = subject;
+            story.wanted = wanted(t);
+            story.be_in(t.to);
+            let counts = story.wanted && self.counts(&story);
+            if counts && t.to == TcpState::CloseWait {
+                close_wait.take(open);
+            }
+            let orphan = open.in_minisock;
+            self.settle(story, Outcome::Open { orphan });
+        }
+        // What is left was overwritten in the engine's table: its end was not seen.
+        let lost: Vec<Story> = self.stories.drain().map(|(_, story)| story).collect();
+        for story in lost {
+            self.settle(story, Outcome::Lost);
+        }
+        let mut served = engine.listening_ports();
+        served.extend(self.groups.local_port.ports());
+        self.groups.local_port.resolve_ports(&served, true);
+        self.groups.remote_port.resolve_ports(&served, false);
+        Snapshot {
+            span,
+            totals: self.totals,
+            groups: self.groups,
+            close_wait: close_wait.finish(),
+        }
+    }
+
+    fn has_room(&self, conn: ConnId) -> bool {
+        self.stories.len() < MAX_STORIES || self.stories.contains_key(&conn)
+    }
+
+    fn counts(&self, story: &Story) -> bool {
+        self.states.is_empty() || self.states.meets(story.visited)
+    }
+
+    /// Adds up what is known of a connection.
+    fn settle(&mut self, mut story: Story, outcome: Outcome) {
+        if !story.wanted || !self.counts(&story) {
+            return;
+        }
+        story.end(outcome);
+        story.flush(|stay, subject| count_stay(&mut self.totals, &mut self.groups, stay, subject));
+        self.totals.count_ends(&story, outcome);
+        if story.is_listener || story.began == Began::Closed {
+            return;
+        }
+        self.totals.count_connection(&story, outcome);
+        self.groups
+            .each(story.subject, |row| row.count_connection(&story, outcome));
+    }
+}
+
+fn count_stay(totals: &mut Totals, groups: &mut GroupSet, stay: &story::Stay, subject: Subject) {
+    totals.count_stay(stay);
+    if stay.state != TcpState::Listen {
+        groups.each(subject, |row| row.count_stay(stay));
+    }
+}
