@@ -91,7 +91,24 @@ impl Filter {
             || self.states.contains(transition.to)
     }
 
-    fn wants_owner(&self, transition: &Transition) -> bool {
+    /// Whether it passes for sure.
+    pub fn wants(&self, transition: &Transition) -> bool {
+        self.verdict(transition) == Verdict::Pass
+    }
+
+    /// A cgroup's path is known: it may lie below one that is wanted.
+    pub fn learn(&mut self, fact: &CgroupFact) {
+        let below = |wanted: &String| {
+            let rest = fact.path.strip_prefix(wanted.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.cgroups_below.iter().any(below) && !self.cgroups.contains(&fact.id) {
+            self.cgroups.push(fact.id);
+        }
+    }
+
+    /// Whether the owner is wanted, as far as it is known.
+    pub fn wants_owner(&self, transition: &Transition) -> bool {
         let owner = transition.owner;
         if !self.pids.is_empty() && !self.pids.contains(&owner.pid) {
             return false;
@@ -193,10 +210,7 @@ impl Gate {
 
     /// A cgroup's path is known: it may lie below one that is wanted.
     pub fn learn(&mut self, fact: &CgroupFact) {
-        let below = |wanted: &String| is_below(&fact.path, wanted);
-        if self.filter.cgroups_below.iter().any(below) && !self.filter.cgroups.contains(&fact.id) {
-            self.filter.cgroups.push(fact.id);
-        }
+        self.filter.learn(fact);
     }
 
     /// A connection of which nothing more will be heard.

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod pipeline;
 pub mod recording;
 pub mod render;
+pub mod report;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

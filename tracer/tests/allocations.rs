@@ -12,7 +12,9 @@ use tracer::{
     decode::Decoder,
     engine::{Engine, Event, EventBody, Limits, Mono, Update},
     filter::{Filter, Gate},
-    sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
+    render::completeness::Completeness,
+    sink::{CsvSink, JsonSink, LineOptions, LinesSink, ReportSink, Sink, Start},
+    source::Account,
 };
 
 #[expect(
@@ -134,6 +136,12 @@ impl Chain {
 
 /// Allocations for 10,000 events and for 20,000, after the tables have grown.
 fn steady_state(sink: Box<dyn Sink>) -> (u64, u64) {
+    let (chain, allocated) = run(sink);
+    assert!(chain.rendered > 130_000 * 50, "everything was rendered");
+    allocated
+}
+
+fn run(sink: Box<dyn Sink>) -> (Chain, (u64, u64)) {
     let mut synthetic = Synthetic::new(500);
     let warm_up = synthetic.records(100_000);
     let (some, more) = (synthetic.records(10_000), synthetic.records(20_000));
@@ -144,10 +152,9 @@ fn steady_state(sink: Box<dyn Sink>) -> (u64, u64) {
     let middle = allocations();
     chain.feed(&more, RECORD);
     let end = allocations();
-    assert!(chain.rendered > 130_000 * 50, "everything was rendered");
     assert_eq!(chain.engine.ledger().irregular, 0);
     assert_eq!(chain.engine.ledger().unknown_starts, 0);
-    (middle - start, end - middle)
+    (chain, (middle - start, end - middle))
 }
 
 #[test]
@@ -170,6 +177,24 @@ fn lines_allocate_nothing_per_event() {
         wide: true,
     };
     assert_eq!(steady_state(Box::new(LinesSink::new(all))), (0, 0));
+}
+
+#[test]
+fn a_report_allocates_nothing_per_event() {
+    let sink = ReportSink::new(Filter::default(), ReportSink::JSON);
+    let (mut chain, allocated) = run(Box::new(sink));
+    assert_eq!(allocated, (0, 0));
+    let account = Account::default();
+    let completeness = Completeness::new(&account, chain.engine.ledger());
+    let mut out = BytesMut::new();
+    chain
+        .sink
+        .end(&chain.engine, &completeness, &mut out)
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    // Both ends of each connection; ten changes of state.
+    let closed = report["connections"]["closed"].as_u64().unwrap();
+    assert!((25_000..=26_000).contains(&closed), "{closed}");
 }
 
 /// The counter counts: a test that can't fail shows nothing.

@@ -237,7 +237,7 @@ fn nothing_typed_shows_the_verbs() {
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
     for verb in [
-        "trace", "hist", "stuck", "record", "export", "verify", "repair", "check",
+        "trace", "hist", "stuck", "record", "export", "verify", "repair", "report", "check",
     ] {
         assert!(help.contains(verb));
     }

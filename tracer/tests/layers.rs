@@ -43,7 +43,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("recording", &["recording", "clock", "engine", "logging"]),
     ("render", &["render", "engine", "source"]),
-    ("sink", &["sink", "engine", "logging", "render"]),
+    ("report", &["report", "engine", "render"]),
+    (
+        "sink",
+        &["sink", "engine", "filter", "logging", "render", "report"],
+    ),
     (
         "pipeline.rs",
         &[

@@ -7,9 +7,9 @@ mod scenario_figures;
 
 use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
-    EndReason, Endpoint, Engine, Event, EventBody, Found, FourTuple, Held, Limits, LostCount,
-    Minisock, Mono, OwnerSource, SockId, StateChange, TcpState, TimewaitEnd, TimewaitRearmed,
-    Update,
+    DurationHistogram, EndReason, Endpoint, Engine, Event, EventBody, Found, FourTuple, Held,
+    Limits, LostCount, Minisock, Mono, OwnerSource, SockId, StateChange, TcpState, TimewaitEnd,
+    TimewaitRearmed, Update,
 };
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -192,7 +192,7 @@ proptest! {
             let (counted, known) = (snapshot.state(state), engine.stats().state(state));
             prop_assert_eq!((state, counted.entered), (state, known.entered));
             prop_assert_eq!((state, counted.left), (state, known.left));
-            let dwells = |d: Option<&tracer::engine::DurationHistogram>| d.map_or(0, |d| d.count());
+            let dwells = |d: Option<&DurationHistogram>| d.map_or(0, DurationHistogram::count);
             prop_assert_eq!(dwells(counted.dwell.as_deref()), dwells(known.dwell.as_ref()));
         }
     }

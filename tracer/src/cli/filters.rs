@@ -73,6 +73,14 @@ impl FilterArgs {
         asked.map(|(_, option)| option).collect()
     }
 
+    /// Leaves only what the kernel can decide.
+    pub(crate) fn keep_kernel_part(&mut self) {
+        self.pid.clear();
+        self.comm.clear();
+        self.cgroup.clear();
+        self.state.clear();
+    }
+
     /// Whether nothing is asked of a connection's owner.
     pub(crate) fn kernel_decides(&self) -> bool {
         self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty()

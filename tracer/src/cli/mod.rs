@@ -55,6 +55,8 @@ pub enum Verb {
     Repair(RepairArgs),
     /// The sockets that linger now, oldest first: how long, held by whom, and why.
     Stuck(Box<StuckArgs>),
+    /// Everything about a window of time: who closed first, how long TIME_WAIT lasted, who never closes.
+    Report(Box<ReportArgs>),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
 }
@@ -130,6 +132,31 @@ pub struct HistArgs {
     /// One histogram for each of these (the first 20; the rest in 'other').
     #[arg(long, value_name = "KEY", value_enum)]
     pub by: Option<HistKeyArg>,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ends with -d, with its COMMAND, or with Ctrl-C, and reports then. --state counts only connections that \
+were in one of these states meanwhile; -p, --comm and --cgroup go by what is known of the owner in the \
+end. Opened are connects and accepted handshakes, as the kernel's TcpActiveOpens and TcpPassiveOpens \
+count them: what failed is among them.")]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
+/// `--format` of `report`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// `--by` of `hist`.

@@ -6,6 +6,7 @@ mod hist;
 mod live;
 mod record;
 mod replay;
+mod report;
 mod stuck;
 mod trace;
 mod verify;
@@ -48,6 +49,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Verify(args) => verify::run(&args),
         Verb::Repair(args) => verify::repair(&args),
         Verb::Stuck(args) => runtime.block_on(stuck::run(*args, cli.verbose)),
+        Verb::Report(args) => runtime.block_on(report::run(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),
     }
 }

@@ -5,6 +5,7 @@ mod hist;
 mod json;
 mod lines;
 mod output;
+mod report;
 mod row;
 mod stuck;
 
@@ -17,6 +18,7 @@ pub use self::{
     json::JsonSink,
     lines::{LineOptions, LinesSink},
     output::Output,
+    report::{Render, ReportSink},
     stuck::{StuckOptions, StuckSink, WantsProcess},
 };
 use crate::{

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use tracer::engine::{
-    ClosedFirst, Engine, GroupKey, GroupRow, GroupSet, Groups, Mono, Snapshot, Span, StateFigures,
-    StateSet, TcpState, Update, Window,
+    ClosedFirst, DurationHistogram, Engine, GroupKey, GroupRow, GroupSet, Groups, Mono, Snapshot,
+    Span, StateFigures, StateSet, TcpState, Update, Window,
 };
 
 /// What a window counts that began at 0, with every connection in it.
@@ -168,8 +168,11 @@ fn stays(s: &StateFigures) -> Vec<(&'static str, u64)> {
         ("left", s.left),
         ("left_unseen", s.left_unseen),
         ("open", s.open),
-        ("dwells", dwell.map_or(0, |d| d.count())),
-        ("max_us", dwell.and_then(|d| d.max_us()).unwrap_or(0)),
+        ("dwells", dwell.map_or(0, DurationHistogram::count)),
+        (
+            "max_us",
+            dwell.and_then(DurationHistogram::max_us).unwrap_or(0),
+        ),
     ]
 }
 

@@ -1,0 +1,90 @@
+//! Everything about a window of time, for people and for programs: views of one [`Snapshot`].
+
+mod headline;
+pub mod json;
+mod rows;
+pub mod text;
+
+use jiff::Timestamp;
+
+use crate::{
+    engine::{Snapshot, TcpState},
+    render::completeness::Completeness,
+};
+
+/// What a report is made of. Nothing in it is looked up later.
+#[derive(Debug)]
+pub struct Report {
+    /// Name of the host.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// The window by the wall clock; `None`: that was never read.
+    pub start: Option<Timestamp>,
+    /// Its end.
+    pub end: Option<Timestamp>,
+    /// What it stands on.
+    pub hooks: Hooks,
+    /// What is missing.
+    pub completeness: Completeness,
+    /// The figures.
+    pub snapshot: Snapshot,
+}
+
+/// Where the events came from; `None`: from nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Hooks {
+    /// State changes.
+    pub state: Option<String>,
+    /// The lives of TIME_WAIT sockets.
+    pub time_wait: Option<String>,
+    /// Owners of accepted connections.
+    pub owner: Option<String>,
+    /// Resets.
+    pub reset: Option<String>,
+    /// Sockets older than the window.
+    pub snapshot: Option<String>,
+}
+
+/// States in the order of a connection's life, as reports list them.
+pub const LISTED_STATES: [TcpState; 11] = [
+    TcpState::Listen,
+    TcpState::SynSent,
+    TcpState::SynRecv,
+    TcpState::Established,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::Closing,
+    TcpState::TimeWait,
+    TcpState::CloseWait,
+    TcpState::LastAck,
+    TcpState::Close,
+];
+
+impl Report {
+    /// How TIME_WAIT was measured; `None`: it was not.
+    pub fn time_wait_measured(&self) -> Option<&'static str> {
+        match self.hooks.time_wait.as_deref()? {
+            "sampling" => Some("sampled"),
+            _ => Some("exact"),
+        }
+    }
+
+    /// Whether anything is known of this state.
+    pub fn measures(&self, state: TcpState) -> bool {
+        state != TcpState::TimeWait || self.hooks.time_wait.is_some()
+    }
+
+    /// Length of the window in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.snapshot.span.length().as_secs_f64()
+    }
+
+    /// So many in the window, per second; `None` for a window of no length.
+    pub fn per_second(&self, count: u64) -> Option<f64> {
+        let seconds = self.seconds();
+        #[expect(clippy::cast_precision_loss, reason = "a rate of three decimals")]
+        let rate = count as f64 / seconds;
+        (seconds > 0.0).then(|| (rate * 1000.0).round() / 1000.0)
+    }
+}

@@ -1,0 +1,125 @@
+//! A report of the whole run, at its end.
+
+use anyhow::Result;
+use bytes::{BufMut as _, BytesMut};
+
+use super::{Sink, Start, row::WallClock};
+use crate::{
+    engine::{Engine, Mono, Snapshot, Span, Update, Window},
+    filter::Filter,
+    render::completeness::Completeness,
+    report::{self, Hooks, Report},
+};
+
+/// How a report is rendered.
+pub type Render = fn(&Report) -> Result<Vec<u8>>;
+
+/// See the module.
+///
+/// The gate before it passes all connections that the kernel part of the filter lets through: whose
+/// they are is decided here, when everything is known that will be.
+#[derive(Debug)]
+pub struct ReportSink {
+    filter: Filter,
+    render: Render,
+    start: Start,
+    clock: WallClock,
+    first_clock: WallClock,
+    began: Option<Mono>,
+    latest: Mono,
+    window: Window,
+}
+
+impl ReportSink {
+    /// Nothing counted yet.
+    pub fn new(mut filter: Filter, render: Render) -> Self {
+        let states = std::mem::take(&mut filter.states);
+        Self {
+            filter,
+            render,
+            start: Start::default(),
+            clock: WallClock::default(),
+            first_clock: WallClock::default(),
+            began: None,
+            latest: Mono(0),
+            window: Window::new(states),
+        }
+    }
+
+    fn report(&mut self, engine: &Engine, completeness: &Completeness) -> Report {
+        let began = self.began.unwrap_or(self.latest);
+        let span = Span {
+            start: began,
+            end: self.latest,
+        };
+        let window = std::mem::take(&mut self.window);
+        let snapshot: Snapshot = window.close(engine, span, |t| self.filter.wants(t));
+        let some = |hook: &String| (hook != "none").then(|| hook.clone());
+        Report {
+            host: self.start.host.clone(),
+            kernel: self.start.kernel.clone(),
+            start: self.first_clock.at(began),
+            end: self.clock.at(self.latest),
+            hooks: Hooks {
+                state: some(&self.start.state),
+                time_wait: some(&self.start.time_wait),
+                owner: some(&self.start.owner),
+                // Whose reset it was is asked of the socket when it changes to CLOSE.
+                reset: some(&self.start.state).map(|_| "sk_err".to_owned()),
+                snapshot: some(&self.start.snapshot),
+            },
+            completeness: *completeness,
+            snapshot,
+        }
+    }
+}
+
+impl Sink for ReportSink {
+    fn start(&mut self, start: &Start, _out: &mut BytesMut) -> Result<()> {
+        self.start = start.clone();
+        Ok(())
+    }
+
+    fn update(&mut self, update: &Update, _out: &mut BytesMut) -> Result<()> {
+        match update {
+            Update::Transition(t) => {
+                let began = *self.began.get_or_insert(t.at);
+                let wanted = self.filter.wants_owner(t);
+                self.window.transition(t, began, wanted);
+            }
+            Update::Irregular(irregularity) => self.window.irregular(irregularity),
+            Update::Forgotten(conn) => self.window.forget(*conn),
+            Update::Cgroup(fact) => self.filter.learn(fact),
+            Update::Clock { at, wall_ns } => {
+                if self.began.is_none() {
+                    self.began = Some(*at);
+                    self.first_clock.set(*at, *wall_ns);
+                }
+                self.latest = *at;
+                self.clock.set(*at, *wall_ns);
+            }
+            // The completeness tells.
+            Update::Lost { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        engine: &Engine,
+        completeness: &Completeness,
+        out: &mut BytesMut,
+    ) -> Result<()> {
+        let report = self.report(engine, completeness);
+        out.put_slice(&(self.render)(&report)?);
+        Ok(())
+    }
+}
+
+/// The renderings.
+impl ReportSink {
+    /// For people.
+    pub const TEXT: Render = report::text::render;
+    /// For programs.
+    pub const JSON: Render = report::json::render;
+}
