@@ -43,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("recording", &["recording", "clock", "engine", "logging"]),
     ("render", &["render", "engine", "source"]),
-    ("report", &["report", "engine", "render"]),
+    ("report", &["report", "engine", "render", "source"]),
     (
         "sink",
         &["sink", "engine", "filter", "logging", "render", "report"],

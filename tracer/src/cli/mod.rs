@@ -157,6 +157,8 @@ pub enum ReportFormat {
     Text,
     /// One JSON object.
     Json,
+    /// A page by itself, with pictures.
+    Html,
 }
 
 /// `--by` of `hist`.

@@ -16,6 +16,7 @@ pub(super) async fn run(mut args: ReportArgs, verbosity: u8) -> Result<ExitCode>
     let render = match args.format {
         ReportFormat::Text => ReportSink::TEXT,
         ReportFormat::Json => ReportSink::JSON,
+        ReportFormat::Html => ReportSink::HTML,
     };
     let filter = Filter::try_from(args.run.filters.clone())?;
     // An owner may be found out late: the report decides at the end of each connection.

@@ -46,5 +46,5 @@ pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};
 pub use window::{
     Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, MAX_GROUP_ROWS,
-    MAX_LISTED, OpenCloseWait, Snapshot, Span, StateFigures, Totals, Window,
+    MAX_LISTED, OpenCloseWait, Snapshot, Span, StateFigures, Timeline, Totals, Window,
 };

@@ -57,7 +57,7 @@ fn stars(count: u64, most: u64) -> usize {
 }
 
 /// Powers of two of the unit, both ends included, and how many.
-fn rows(counts: &DurationHistogram, unit: Unit) -> Vec<(u64, u64, u64)> {
+pub fn rows(counts: &DurationHistogram, unit: Unit) -> Vec<(u64, u64, u64)> {
     let mut rows = Vec::new();
     let (mut low, mut high) = (0_u64, 1_u64);
     let mut left = counts.count();

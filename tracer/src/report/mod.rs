@@ -1,6 +1,7 @@
 //! Everything about a window of time, for people and for programs: views of one [`Snapshot`].
 
 mod headline;
+pub mod html;
 pub mod json;
 mod rows;
 pub mod text;
@@ -73,6 +74,17 @@ impl Report {
     /// Whether anything is known of this state.
     pub fn measures(&self, state: TcpState) -> bool {
         state != TcpState::TimeWait || self.hooks.time_wait.is_some()
+    }
+
+    /// What the figures of FIN_WAIT2 and TIME_WAIT lack where only timers tell of minisocks.
+    pub fn late_fin_note(&self) -> Option<String> {
+        let open = self.snapshot.state(TcpState::FinWait2).open;
+        (self.hooks.time_wait == Some("timer") && open > 0).then(|| {
+            format!(
+                "Of the {open} in FIN_WAIT2 some may be in TIME_WAIT: this kernel's timers tell of \
+                 a late FIN at the end only."
+            )
+        })
     }
 
     /// Length of the window in seconds.

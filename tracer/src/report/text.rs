@@ -31,6 +31,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     }
     connections(report, &mut out)?;
     states(report, &mut out)?;
+    notes(report, &mut out)?;
     time_wait(report, &mut out)?;
     close_wait(report, &mut out)?;
     let groups = &report.snapshot.groups;
@@ -195,6 +196,13 @@ fn states(report: &Report, out: &mut String) -> Result<()> {
                 "", figures.entered_unseen, figures.left_unseen
             )?;
         }
+    }
+    Ok(())
+}
+
+fn notes(report: &Report, out: &mut String) -> Result<()> {
+    if let Some(note) = report.late_fin_note() {
+        wrapped(&note, out)?;
     }
     Ok(())
 }

@@ -120,6 +120,8 @@ impl Sink for ReportSink {
 impl ReportSink {
     /// For people.
     pub const TEXT: Render = report::text::render;
+    /// For an incident's record: a page by itself.
+    pub const HTML: Render = report::html::render;
     /// For programs.
     pub const JSON: Render = report::json::render;
 }

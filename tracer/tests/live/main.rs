@@ -45,6 +45,7 @@ mod test_owners;
 mod test_privileges;
 mod test_record;
 mod test_report;
+mod test_report_html;
 mod test_sampling;
 mod test_storm;
 mod test_stuck;

@@ -11,6 +11,7 @@ use super::{
     },
     group::Place,
     story::{Began, Edge, Outcome, Stay, Story},
+    timeline::Timeline,
 };
 
 /// The states whose dwells are kept for each row of a group.
@@ -155,6 +156,8 @@ pub struct Totals {
     pub time_wait_ended: BTreeMap<EndReason, u64>,
     /// TIME_WAITs that should have been, and were not made.
     pub never_created: u64,
+    /// How many were in each state as time went on.
+    pub timeline: Timeline,
     /// Changes to `CLOSE` other than from TIME_WAIT, by why.
     pub ended: BTreeMap<EndReason, u64>,
 }
@@ -162,6 +165,8 @@ pub struct Totals {
 impl Totals {
     pub(super) fn count_stay(&mut self, stay: &Stay) {
         self.states[stay.state.index()].count(stay, DurationHistogram::new);
+        let until = (stay.ended != Edge::Outside).then_some(stay.until_ms);
+        self.timeline.stay(stay.state, stay.from_ms, until);
     }
 
     /// Where it came from and where it went: `CLOSE`, which nobody stays in; and why.

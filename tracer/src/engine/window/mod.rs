@@ -9,6 +9,7 @@ mod figures;
 mod group;
 mod snapshot;
 mod story;
+mod timeline;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use self::{
     figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
     group::{GroupKey, Groups, MAX_GROUP_ROWS},
     snapshot::{MAX_LISTED, OpenCloseWait, Snapshot},
+    timeline::Timeline,
 };
 use super::{
     connection::{ConnId, Role},
@@ -185,7 +187,8 @@ impl Window {
             let t = &open.last;
             let known = t.conn.and_then(|conn| self.stories.remove(&conn));
             let subject = self.groups.subject(t);
-            let mut story = known.unwrap_or_else(|| Story::found(t, open.in_minisock, subject));
+            let mut story =
+                known.unwrap_or_else(|| Story::found(t, open.in_minisock, span.start, subject));
             story.subject = subject;
             story.wanted = wanted(t);
             story.be_in(t.to);

@@ -32,6 +32,10 @@ pub(super) enum Edge {
 pub(super) struct Stay {
     /// [`UNMEASURED`]: not seen at both ends.
     dwell_us: u64,
+    /// Since the window began; 0 where it began before.
+    pub(super) from_ms: u32,
+    /// The same for its end, where that is not outside the window.
+    pub(super) until_ms: u32,
     pub(super) state: TcpState,
     pub(super) began: Edge,
     pub(super) ended: Edge,
@@ -74,6 +78,10 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Story {
     stays: [Stay; STAYS],
+    /// Of the window.
+    start: Mono,
+    /// The latest change, in ms since then.
+    now_ms: u32,
     count: u8,
     pub(super) began: Began,
     pub(super) role: Role,
@@ -104,7 +112,7 @@ impl Story {
             _ if older => Began::Found,
             _ => Began::Unknown,
         };
-        let mut story = Self::new(began, t, subject);
+        let mut story = Self::new(began, t, start, subject);
         story.from_close = t.from == TcpState::Close;
         if !opened {
             let edge = if older { Edge::Outside } else { Edge::Unseen };
@@ -114,24 +122,33 @@ impl Story {
     }
 
     /// One that was there before, and did nothing since.
-    pub(super) fn found(open: &Transition, in_minisock: bool, subject: Subject) -> Self {
+    pub(super) fn found(
+        open: &Transition,
+        in_minisock: bool,
+        start: Mono,
+        subject: Subject,
+    ) -> Self {
         let waits = in_minisock || open.to == TcpState::TimeWait;
         let began = if waits { Began::Closed } else { Began::Found };
-        let mut story = Self::new(began, open, subject);
+        let mut story = Self::new(began, open, start, subject);
         story.enter(open.to, Edge::Outside);
         story.closed_first = open.closed_first;
         story
     }
 
-    fn new(began: Began, t: &Transition, subject: Subject) -> Self {
+    fn new(began: Began, t: &Transition, start: Mono, subject: Subject) -> Self {
         const NOWHERE: Stay = Stay {
             dwell_us: UNMEASURED,
+            from_ms: 0,
+            until_ms: 0,
             state: TcpState::Unknown,
             began: Edge::Unseen,
             ended: Edge::Unseen,
         };
         Self {
             stays: [NOWHERE; STAYS],
+            start,
+            now_ms: 0,
             count: 0,
             began,
             role: t.role,
@@ -159,9 +176,13 @@ impl Story {
             (t.from, t.to),
             (TcpState::Close, _) | (TcpState::Listen, TcpState::SynRecv)
         );
+        let ms = t.at.since(self.start).as_millis();
+        self.now_ms = u32::try_from(ms).unwrap_or(u32::MAX).max(self.now_ms);
         if !is_birth {
             self.be_in(t.from);
+            let now_ms = self.now_ms;
             if let Some(stay) = self.current() {
+                stay.until_ms = now_ms;
                 stay.ended = Edge::Told;
                 let us = t.dwell.and_then(|d| u64::try_from(d.as_micros()).ok());
                 stay.dwell_us = us.unwrap_or(UNMEASURED);
@@ -178,18 +199,26 @@ impl Story {
 
     /// It is in this state now; how it got there was told, or else not seen.
     pub(super) fn be_in(&mut self, state: TcpState) {
+        let now_ms = self.now_ms;
         if self.current().is_none_or(|stay| stay.state != state) {
+            if let Some(stay) = self.current() {
+                stay.until_ms = now_ms;
+            }
             self.enter(state, Edge::Unseen);
         }
     }
 
     /// The last stay goes on, or its end was not seen.
     pub(super) fn end(&mut self, outcome: Outcome) {
+        let now_ms = self.now_ms;
         if let Some(stay) = self.current() {
             match outcome {
                 Outcome::Ended => {}
                 Outcome::Open { .. } => stay.ended = Edge::Outside,
-                Outcome::Lost => stay.ended = Edge::Unseen,
+                Outcome::Lost => {
+                    stay.ended = Edge::Unseen;
+                    stay.until_ms = now_ms;
+                }
             }
         }
     }
@@ -234,6 +263,8 @@ impl Story {
         if let Some(place) = self.stays.get_mut(usize::from(self.count)) {
             *place = Stay {
                 dwell_us: UNMEASURED,
+                from_ms: self.now_ms,
+                until_ms: self.now_ms,
                 state,
                 began,
                 ended: Edge::Unseen,
@@ -244,4 +275,4 @@ impl Story {
 }
 
 // A million of these are to stay below 200 MiB.
-const _: () = assert!(size_of::<Story>() <= 160);
+const _: () = assert!(size_of::<Story>() <= 256);
