@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod decode;
+pub mod diagnose;
 pub mod ebpf;
 pub mod engine;
 pub mod enrich;

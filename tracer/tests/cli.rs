@@ -237,11 +237,12 @@ fn nothing_typed_shows_the_verbs() {
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
     for verb in [
-        "trace", "hist", "stuck", "record", "export", "verify", "repair", "report", "check",
+        "trace", "hist", "stuck", "record", "export", "verify", "repair", "report", "diagnose",
+        "check",
     ] {
         assert!(help.contains(verb));
     }
-    for later in ["diagnose", "serve"] {
+    for later in ["serve", "completions"] {
         assert!(!help.contains(later), "--help promises {later}");
     }
 }

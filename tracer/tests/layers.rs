@@ -43,10 +43,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("recording", &["recording", "clock", "engine", "logging"]),
     ("render", &["render", "engine", "source"]),
+    ("diagnose", &["diagnose", "engine", "render", "report"]),
     ("report", &["report", "engine", "render", "source"]),
     (
         "sink",
-        &["sink", "engine", "filter", "logging", "render", "report"],
+        &[
+            "sink", "diagnose", "engine", "filter", "logging", "render", "report",
+        ],
     ),
     (
         "pipeline.rs",

@@ -57,6 +57,8 @@ pub enum Verb {
     Stuck(Box<StuckArgs>),
     /// Everything about a window of time: who closed first, how long TIME_WAIT lasted, who never closes.
     Report(Box<ReportArgs>),
+    /// What is wrong with this host's TCP, by its figures, and what to do about it.
+    Diagnose(Box<DiagnoseArgs>),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
 }
@@ -147,6 +149,30 @@ pub struct ReportArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+}
+
+/// `diagnose`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Watches until -d, its COMMAND or Ctrl-C ends it; half a minute under load tells most. Each rule says: a \
+finding with its figures, what to do, how to verify it and what to avoid; or that all is fine; or that \
+there is not enough data. Settings are those of the network namespace that tcpdwell runs in.")]
+pub struct DiagnoseArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DiagnoseFormat,
+}
+
+/// `--format` of `diagnose`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiagnoseFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// `--format` of `report`.

@@ -50,6 +50,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Repair(args) => verify::repair(&args),
         Verb::Stuck(args) => runtime.block_on(stuck::run(*args, cli.verbose)),
         Verb::Report(args) => runtime.block_on(report::run(*args, cli.verbose)),
+        Verb::Diagnose(args) => runtime.block_on(report::diagnose(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),
     }
 }

@@ -1,4 +1,4 @@
-//! `report`: everything about a window of time.
+//! `report`: everything about a window of time; `diagnose`: what it means.
 
 use std::process::ExitCode;
 
@@ -6,23 +6,36 @@ use anyhow::Result;
 
 use super::live::Live;
 use crate::{
-    cli::{ReportArgs, ReportFormat},
+    cli::{DiagnoseArgs, DiagnoseFormat, ReportArgs, ReportFormat, RunArgs},
     filter::Filter,
-    sink::ReportSink,
+    sink::{Render, ReportSink},
 };
 
-/// Runs it.
-pub(super) async fn run(mut args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
+/// Runs `report`.
+pub(super) async fn run(args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
     let render = match args.format {
         ReportFormat::Text => ReportSink::TEXT,
         ReportFormat::Json => ReportSink::JSON,
         ReportFormat::Html => ReportSink::HTML,
     };
-    let filter = Filter::try_from(args.run.filters.clone())?;
+    watch(args.run, render, verbosity).await
+}
+
+/// Runs `diagnose`.
+pub(super) async fn diagnose(args: DiagnoseArgs, verbosity: u8) -> Result<ExitCode> {
+    let render = match args.format {
+        DiagnoseFormat::Text => ReportSink::FINDINGS_TEXT,
+        DiagnoseFormat::Json => ReportSink::FINDINGS_JSON,
+    };
+    watch(args.run, render, verbosity).await
+}
+
+async fn watch(mut args: RunArgs, render: Render, verbosity: u8) -> Result<ExitCode> {
+    let filter = Filter::try_from(args.filters.clone())?;
     // An owner may be found out late: the report decides at the end of each connection.
-    args.run.filters.keep_kernel_part();
+    args.filters.keep_kernel_part();
     let sink = ReportSink::new(filter, render);
-    Live::attach(args.run, verbosity)?
+    Live::attach(args, verbosity)?
         .run(Box::new(sink), u64::MAX)
         .await
 }

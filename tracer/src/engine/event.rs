@@ -9,6 +9,7 @@ use super::{
     loss::LostCount,
     owner::{OwnerSource, Process},
     state::TcpState,
+    sysctl::Sysctl,
     time::Mono,
     tuple::FourTuple,
 };
@@ -47,6 +48,8 @@ pub enum EventBody {
     Looked(Looked),
     /// Events happened that were not delivered.
     Lost(LostCount),
+    /// A setting of the kernel.
+    Sysctl(Sysctl),
     /// The wall clock (ns since 1970, UTC) at this moment; taken again and again, so that a step of
     /// the clock shows.
     Clock {

@@ -13,6 +13,7 @@ use super::{
     state::TcpState,
     stats::Stats,
     stuck::{CloseWaits, Looks},
+    sysctl::Sysctls,
     table::{Slot, Table},
     time::{Mono, OPENING_HOLD},
     tuple::FourTuple,
@@ -52,6 +53,7 @@ pub struct Engine {
     pub(super) looks: Looks,
     /// Kept for those who ask for leaks.
     pub(super) close_waits: Option<Box<CloseWaits>>,
+    sysctls: Sysctls,
     next_id: u64,
     /// The last closings: socket address and state left.
     recent: [(u64, TcpState); RECENT],
@@ -70,6 +72,7 @@ impl Engine {
             ledger: LossLedger::default(),
             looks: Looks::new(limits.connections),
             close_waits: None,
+            sysctls: Sysctls::default(),
             next_id: 1,
             recent: [(0, TcpState::Unknown); RECENT],
             recent_next: 0,
@@ -112,6 +115,7 @@ impl Engine {
                     lost: *lost,
                 });
             }
+            EventBody::Sysctl(sysctl) => self.sysctls.learn(sysctl),
             EventBody::Clock { wall_ns } => updates.push(Update::Clock {
                 at: event.at,
                 wall_ns: *wall_ns,
@@ -149,6 +153,11 @@ impl Engine {
     /// The account of what arrived and what did not.
     pub fn ledger(&self) -> &LossLedger {
         &self.ledger
+    }
+
+    /// The kernel's settings.
+    pub fn sysctls(&self) -> &Sysctls {
+        &self.sysctls
     }
 
     /// How many connections are open.

@@ -21,6 +21,7 @@ mod standing;
 mod state;
 mod stats;
 pub mod stuck;
+mod sysctl;
 mod table;
 mod time;
 mod tuple;
@@ -41,10 +42,12 @@ pub use open::OpenSocket;
 pub use owner::{Owner, OwnerSource, Process, ProcessName};
 pub use state::{StateSet, TcpState, UnknownState};
 pub use stats::{StateStats, Stats, TimeWaitStats};
+pub use sysctl::{Sysctl, Sysctls};
 pub use time::{Mono, OPENING_HOLD};
 pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};
 pub use window::{
-    Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, MAX_GROUP_ROWS,
-    MAX_LISTED, OpenCloseWait, Snapshot, Span, StateFigures, Timeline, Totals, Window,
+    Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, Holdings,
+    MAX_GROUP_ROWS, MAX_LISTED, OpenCloseWait, PortUse, Snapshot, Span, StateFigures, Timeline,
+    Totals, Window,
 };

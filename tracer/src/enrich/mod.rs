@@ -8,8 +8,10 @@ mod namespaces;
 mod process;
 mod sampler;
 mod snapshot;
+mod sysctl;
 
 pub use cgroup::CgroupPaths;
 pub use destroy::{Target, destroy};
 pub use sampler::Sampler;
 pub use snapshot::{Snapshot, take};
+pub use sysctl::sysctls;

@@ -5,13 +5,15 @@
 //! [`Cursor::number_or_default`], so that older recordings still have it, unknown. Neither needs a new
 //! format version.
 
+use std::sync::Arc;
+
 use super::{
     bytes::{Corrupt, Cursor, put_bytes, put_varint},
     looks,
 };
 use crate::engine::{
     CgroupFact, Endpoint, EventBody, Found, FourTuple, LostCount, Mono, Process, ProcessFact,
-    ProcessName, SockId, TcpState, TimewaitRearmed,
+    ProcessName, SockId, Sysctl, TcpState, TimewaitRearmed,
 };
 
 /// The numbers of the kinds. They never change.
@@ -25,6 +27,7 @@ mod code {
     pub(super) const INSPECTED: u64 = 7;
     pub(super) const DESCRIPTORS: u64 = 8;
     pub(super) const LOOKED: u64 = 9;
+    pub(super) const SYSCTL: u64 = 10;
 }
 
 /// Appends what the event says to the empty `out`; its number. `None`: it has columns of its own
@@ -65,6 +68,12 @@ pub(super) fn put(body: &EventBody, out: &mut Vec<u8>) -> Option<u64> {
             put_varint(out, wall_ns.cast_unsigned());
             code::CLOCK
         }
+        EventBody::Sysctl(sysctl) => {
+            put_varint(out, u64::from(sysctl.netns));
+            put_bytes(out, sysctl.name.as_bytes());
+            put_bytes(out, sysctl.value.as_bytes());
+            code::SYSCTL
+        }
         EventBody::Inspected(seen) => {
             looks::put_inspected(seen, out);
             code::INSPECTED
@@ -98,9 +107,7 @@ pub(super) fn get(number: u64, mut from: Cursor<'_>) -> Result<Option<EventBody>
         }),
         code::CGROUP => {
             let id = from.varint()?;
-            let path = str::from_utf8(from.bytes()?);
-            let path = path.map_err(|_| Corrupt("a cgroup's path is not UTF-8"))?;
-            let path = path.into();
+            let path = text(&mut from)?;
             EventBody::Cgroup(CgroupFact { id, path })
         }
         code::FOUND => EventBody::Found(found(from)?),
@@ -110,6 +117,11 @@ pub(super) fn get(number: u64, mut from: Cursor<'_>) -> Result<Option<EventBody>
         },
         code::INSPECTED => EventBody::Inspected(looks::inspected(&mut from)?),
         code::DESCRIPTORS => EventBody::Descriptors(looks::descriptors(&mut from)?),
+        code::SYSCTL => EventBody::Sysctl(Sysctl {
+            netns: from.number()?,
+            name: text(&mut from)?,
+            value: text(&mut from)?,
+        }),
         code::LOOKED => EventBody::Looked(looks::looked(&mut from)?),
         _ => return Ok(None),
     }))
@@ -191,6 +203,12 @@ pub(super) fn end(from: &mut Cursor<'_>) -> Result<Endpoint, Corrupt> {
         address: from.array()?,
         port: from.number()?,
     })
+}
+
+fn text(from: &mut Cursor<'_>) -> Result<Arc<str>, Corrupt> {
+    let text = str::from_utf8(from.bytes()?);
+    text.map(Arc::from)
+        .map_err(|_| Corrupt("a text is not UTF-8"))
 }
 
 fn name(bytes: &[u8]) -> Result<ProcessName, Corrupt> {

@@ -31,8 +31,8 @@ const BLOCK_AGE: Duration = Duration::from_millis(900);
 /// How often the disk is asked to keep what it was given.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// Paths of cgroups that are told anew in the next file.
-const MAX_CGROUPS: usize = 65_536;
+/// Paths of cgroups and settings that are told anew in the next file.
+const MAX_TOLD_ONCE: usize = 65_536;
 
 /// See the module.
 pub(super) struct Worker {
@@ -41,8 +41,8 @@ pub(super) struct Worker {
     count: u64,
     /// Bytes of those before this one.
     before: u64,
-    /// Paths of cgroups, each told once.
-    cgroups: Vec<Event>,
+    /// Paths of cgroups and settings, each told once.
+    told_once: Vec<Event>,
     path: PathBuf,
     segment: Segment<Target>,
     from: Receiver<Message>,
@@ -68,7 +68,7 @@ impl Worker {
             files,
             count: 1,
             before: 0,
-            cgroups: Vec::new(),
+            told_once: Vec::new(),
             path,
             segment,
             from,
@@ -112,10 +112,10 @@ impl Worker {
         }
         for event in &events {
             self.segment.push(event)?;
-            if let EventBody::Cgroup(_) = event.body
-                && self.cgroups.len() < MAX_CGROUPS
+            if let EventBody::Cgroup(_) | EventBody::Sysctl(_) = event.body
+                && self.told_once.len() < MAX_TOLD_ONCE
             {
-                self.cgroups.push(event.clone());
+                self.told_once.push(event.clone());
             }
         }
         self.gauge.waiting.fetch_sub(events.len(), Relaxed);
@@ -176,7 +176,7 @@ impl Worker {
         let (at, wall_ns) = (Mono(clock.mono_ns), clock.wall_ns);
         let body = EventBody::Clock { wall_ns };
         self.segment.snapshot(&[Event { at, body }])?;
-        self.segment.snapshot(&self.cgroups)?;
+        self.segment.snapshot(&self.told_once)?;
         self.segment.snapshot(standing)?;
         self.files.began_with(self.segment.written());
         self.files.sweep(self.segment.written(), clock::monotonic());

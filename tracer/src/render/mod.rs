@@ -7,3 +7,4 @@ pub mod dwells;
 pub mod ends;
 pub mod escape;
 pub mod histogram;
+pub mod wrap;

@@ -79,7 +79,7 @@ impl Report {
     /// What the figures of FIN_WAIT2 and TIME_WAIT lack where only timers tell of minisocks.
     pub fn late_fin_note(&self) -> Option<String> {
         let open = self.snapshot.state(TcpState::FinWait2).open;
-        (self.hooks.time_wait == Some("timer") && open > 0).then(|| {
+        (self.hooks.time_wait.as_deref() == Some("timer") && open > 0).then(|| {
             format!(
                 "Of the {open} in FIN_WAIT2 some may be in TIME_WAIT: this kernel's timers tell of \
                  a late FIN at the end only."

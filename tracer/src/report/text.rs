@@ -10,11 +10,12 @@ use crate::{
         ClosedFirst, DurationHistogram, EndReason, GroupRow, Groups, OpenSocket, StateFigures,
         TcpState,
     },
-    render::{duration::human_or_dash, escape},
+    render::{
+        duration::human_or_dash,
+        escape,
+        wrap::{WIDTH, wrapped},
+    },
 };
-
-/// Columns of a terminal.
-const WIDTH: usize = 80;
 
 /// Rows of a group that are shown; the JSON has all.
 const SHOWN_ROWS: usize = 10;
@@ -27,7 +28,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     let mut out = String::new();
     head(report, &mut out)?;
     for line in headline::sentences(report) {
-        wrapped(&line, &mut out)?;
+        wrapped("", &line, 2, &mut out)?;
     }
     connections(report, &mut out)?;
     states(report, &mut out)?;
@@ -117,26 +118,6 @@ fn connections(report: &Report, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A sentence, broken between words.
-fn wrapped(sentence: &str, out: &mut String) -> Result<()> {
-    let mut column = 0;
-    for word in sentence.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > WIDTH {
-            write!(out, "\n ")?;
-            column = 1;
-        }
-        if column > 0 {
-            write!(out, " ")?;
-            column += 1;
-        }
-        write!(out, "{word}")?;
-        column += length;
-    }
-    writeln!(out)?;
-    Ok(())
-}
-
 /// A line that goes on below itself where it is too long.
 fn list(head: &str, tail: &str, out: &mut String) -> Result<()> {
     let mut line = head.to_owned();
@@ -202,7 +183,7 @@ fn states(report: &Report, out: &mut String) -> Result<()> {
 
 fn notes(report: &Report, out: &mut String) -> Result<()> {
     if let Some(note) = report.late_fin_note() {
-        wrapped(&note, out)?;
+        wrapped("", &note, 2, out)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::{Sink, Start, row::WallClock};
 use crate::{
+    diagnose,
     engine::{Engine, Mono, Snapshot, Span, Update, Window},
     filter::Filter,
     render::completeness::Completeness,
@@ -122,6 +123,10 @@ impl ReportSink {
     pub const TEXT: Render = report::text::render;
     /// For an incident's record: a page by itself.
     pub const HTML: Render = report::html::render;
+    /// Findings, for people.
+    pub const FINDINGS_TEXT: Render = diagnose::render_text;
+    /// Findings, for programs.
+    pub const FINDINGS_JSON: Render = diagnose::render_json;
     /// For programs.
     pub const JSON: Render = report::json::render;
 }

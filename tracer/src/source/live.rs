@@ -69,11 +69,12 @@ pub struct LiveSource {
 impl LiveSource {
     /// Takes over the attached programs, and looks at what is there.
     pub fn new(mut probes: Probes, filter: &Filter) -> Result<Self> {
-        let snapshot = if probes.has_iterators() {
+        let mut snapshot = if probes.has_iterators() {
             look(&mut probes, filter)
         } else {
             Vec::new()
         };
+        snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
         Ok(Self {

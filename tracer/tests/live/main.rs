@@ -33,6 +33,7 @@ mod tool;
 mod wire;
 mod workload;
 
+mod test_diagnose;
 mod test_ends;
 mod test_exact;
 mod test_filters;

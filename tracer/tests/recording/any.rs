@@ -4,7 +4,8 @@ use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
     CgroupFact, Descriptors, EndReason, Endpoint, Event, EventBody, Evidence, Found, FourTuple,
     Held, Holder, Inside, Inspected, Looked, LostCount, MAX_HOLDERS, Minisock, Mono, OwnerSource,
-    Process, ProcessFact, ProcessName, SockId, StateChange, TcpState, TimewaitEnd, TimewaitRearmed,
+    Process, ProcessFact, ProcessName, SockId, StateChange, Sysctl, TcpState, TimewaitEnd,
+    TimewaitRearmed,
 };
 
 /// Small numbers, so that flows come again, and any.
@@ -219,6 +220,10 @@ fn body() -> impl Strategy<Value = EventBody> {
         3 => held(),
         1 => found(),
         1 => looks(),
+        1 => (any::<u32>(), "[a-z.]{0,20}", ".{0,20}").prop_map(|(netns, name, value)| {
+            let (name, value) = (name.into(), value.into());
+            EventBody::Sysctl(Sysctl { netns, name, value })
+        }),
         1 => process(),
         1 => lost(),
         1 => (number(), ".{0,40}").prop_map(|(id, path)| {

@@ -7,6 +7,7 @@
 
 mod figures;
 mod group;
+mod held;
 mod snapshot;
 mod story;
 mod timeline;
@@ -23,6 +24,7 @@ use self::{
 pub use self::{
     figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
     group::{GroupKey, Groups, MAX_GROUP_ROWS},
+    held::{Holdings, PortUse},
     snapshot::{MAX_LISTED, OpenCloseWait, Snapshot},
     timeline::Timeline,
 };
@@ -183,6 +185,8 @@ impl Window {
         wanted: impl Fn(&Transition) -> bool,
     ) -> Snapshot {
         let mut close_wait = snapshot::OldestFirst::default();
+        let mut holdings = held::Counting::default();
+        let mut served = engine.listening_ports();
         for open in engine.open_sockets(span.end) {
             let t = &open.last;
             let known = t.conn.and_then(|conn| self.stories.remove(&conn));
@@ -193,6 +197,10 @@ impl Window {
             story.wanted = wanted(t);
             story.be_in(t.to);
             let counts = story.wanted && self.counts(&story);
+            if counts {
+                let is_served = served.contains(&t.tuple.local.port);
+                holdings.take(&open, story.began == Began::Opened, is_served);
+            }
             if counts && t.to == TcpState::CloseWait {
                 close_wait.take(open);
             }
@@ -204,7 +212,6 @@ impl Window {
         for story in lost {
             self.settle(story, Outcome::Lost);
         }
-        let mut served = engine.listening_ports();
         served.extend(self.groups.local_port.ports());
         self.groups.local_port.resolve_ports(&served, true);
         self.groups.remote_port.resolve_ports(&served, false);
@@ -213,6 +220,8 @@ impl Window {
             totals: self.totals,
             groups: self.groups,
             close_wait: close_wait.finish(),
+            holdings: holdings.finish(),
+            sysctls: engine.sysctls().clone(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! A window's figures, all of them, at its end: what reports and findings are made of.
 
 use super::{
-    super::{open::OpenSocket, state::TcpState},
+    super::{open::OpenSocket, state::TcpState, sysctl::Sysctls},
     GroupSet, Span,
     figures::{StateFigures, Totals},
+    held::Holdings,
 };
 
 /// Sockets in CLOSE_WAIT that are listed, the oldest.
@@ -20,6 +21,10 @@ pub struct Snapshot {
     pub groups: GroupSet,
     /// Those in CLOSE_WAIT at its end.
     pub close_wait: OpenCloseWait,
+    /// What the open sockets hold.
+    pub holdings: Holdings,
+    /// The kernel's settings when the trace began.
+    pub sysctls: Sysctls,
 }
 
 impl Snapshot {

@@ -197,15 +197,15 @@ fn figures(row: &GroupRow, report: &Report) -> Markup {
 
 pub(super) fn basis(report: &Report) -> Markup {
     let hooks = &report.hooks;
-    let hook = |hook: Option<&'static str>| hook.unwrap_or("-");
+    let hook = |hook: Option<&str>| escape::text(hook.unwrap_or("-").as_bytes()).to_string();
     let c = &report.completeness;
     html! {
         h2 { "What this stands on" }
         p.note {
-            "Kernel " (escape::text(report.kernel.as_bytes())) ". States by " (hook(hooks.state))
-            ", TIME_WAIT by " (hook(hooks.time_wait)) " ("
+            "Kernel " (escape::text(report.kernel.as_bytes())) ". States by " (hook(hooks.state.as_deref()))
+            ", TIME_WAIT by " (hook(hooks.time_wait.as_deref())) " ("
             (report.time_wait_measured().unwrap_or("not measured")) "), owners by "
-            (hook(hooks.owner)) ", older sockets by " (hook(hooks.snapshot)) ". "
+            (hook(hooks.owner.as_deref())) ", older sockets by " (hook(hooks.snapshot.as_deref())) ". "
             (c.seen) " state changes seen, " (c.filtered) " filtered, " (c.delivered) " delivered, "
             (c.lost.ring_full + c.lost.recursion + c.lost.map_full + c.lost.decode) " lost; "
             (c.irregular) " irregular, " (c.unknown_starts) " first seen in the middle of their life."
