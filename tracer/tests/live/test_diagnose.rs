@@ -22,6 +22,9 @@ use crate::{
     workload::{Lane, listen},
 };
 
+/// Each test has a namespace of its own, with the tool in it: the addresses may be the same.
+const TEST: u8 = 20;
+
 /// What a rule said of the work, done in a namespace of its own with the tool in it.
 fn diagnosed(set: &[(&'static str, &'static str)], work: impl FnOnce() + Send + 'static) -> Value {
     let set = set.to_vec();
@@ -103,7 +106,7 @@ fn a_sound_host_yields_nothing() {
         return;
     };
     let said = diagnosed(&[], || {
-        let (listener, to) = listener(24);
+        let (listener, to) = listener(TEST);
         // One connection, used again and again, and a few that come and go.
         let mut client = TcpStream::connect(to).unwrap();
         let (mut server, _) = listener.accept().unwrap();
@@ -131,13 +134,13 @@ fn ports_run_out_by_time_wait() {
         return;
     };
     let said = diagnosed(&[NARROW, NO_REUSE], || {
-        let (listener, to) = listener(25);
+        let (listener, to) = listener(TEST);
         connections(&listener, to, 160, true);
     });
     let found = finding(&said, "time_wait_pressure");
     let subject = found["subject"].as_str().unwrap();
     assert!(
-        subject.ends_with(&format!("to {}", listener_address(25))),
+        subject.ends_with(&format!("to {}", listener_address(TEST))),
         "{subject}"
     );
     assert_eq!(found["evidence"]["ports"], 200);
@@ -150,7 +153,7 @@ fn ports_run_out_by_time_wait() {
 
     // Until connect fails: the same, and worse.
     let said = diagnosed(&[NARROW, NO_REUSE], || {
-        let (listener, to) = listener(26);
+        let (listener, to) = listener(TEST);
         connections(&listener, to, 200, true);
         let refused = TcpStream::connect(to).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::AddrNotAvailable);
@@ -166,7 +169,7 @@ fn ports_run_out_by_time_wait() {
         ("ip_local_port_range", "40000 40999"),
     ] {
         let said = diagnosed(&[NARROW, NO_REUSE, mended], || {
-            let (listener, to) = listener(27);
+            let (listener, to) = listener(TEST);
             connections(&listener, to, 160, true);
         });
         is_fine(&said, "time_wait_pressure");
@@ -188,7 +191,7 @@ fn too_many_time_waits() {
             connections(&listener, to, 100, true);
         }
     };
-    let said = diagnosed(&[("tcp_max_tw_buckets", "64")], work(28));
+    let said = diagnosed(&[("tcp_max_tw_buckets", "64")], work(TEST));
     let found = finding(&said, "time_wait_overflow");
     assert_eq!(found["evidence"]["tcp_max_tw_buckets"], 64);
     let figure = |name: &str| found["evidence"][name].as_u64().unwrap();
@@ -202,7 +205,7 @@ fn too_many_time_waits() {
         (60..=64).contains(&figure("time_wait_entered")),
         "{found:#}"
     );
-    let said = diagnosed(&[("tcp_max_tw_buckets", "4096")], work(29));
+    let said = diagnosed(&[("tcp_max_tw_buckets", "4096")], work(TEST));
     is_fine(&said, "time_wait_overflow");
 }
 
@@ -212,12 +215,12 @@ fn a_service_that_closes_first() {
         return;
     };
     let said = diagnosed(&[], || {
-        let (listener, to) = listener(30);
+        let (listener, to) = listener(TEST);
         connections(&listener, to, 100, false);
     });
     let found = finding(&said, "who_should_keep_alive");
     assert_eq!(found["evidence"]["serves"], true);
-    assert_eq!(found["evidence"]["port"], listener_address(30).port());
+    assert_eq!(found["evidence"]["port"], listener_address(TEST).port());
     assert_eq!(found["evidence"]["closed_first_local"], 100);
     assert_eq!(found["evidence"]["pid"], std::process::id());
 }
@@ -227,13 +230,16 @@ fn connects_that_fail() {
     let Some(_turn) = turn("connects_that_fail", Noise::Little) else {
         return;
     };
-    let lane = Lane { test: 31, space: 0 };
+    let lane = Lane {
+        test: TEST,
+        space: 0,
+    };
     let port = lane.closed_port(0);
     let said = diagnosed(&[], move || {
-        let (listener, to) = listener(31);
+        let (listener, to) = listener(TEST);
         connections(&listener, to, 10, true);
         for _ in 0..12 {
-            TcpStream::connect((ip(31), port)).unwrap_err();
+            TcpStream::connect((ip(TEST), port)).unwrap_err();
         }
     });
     let found = finding(&said, "connect_failures");
@@ -242,7 +248,7 @@ fn connects_that_fail() {
     assert_eq!(found["evidence"]["refused"], 12);
     // As advised: somebody listens.
     let said = diagnosed(&[], move || {
-        let address = SocketAddr::new(ip(31), port);
+        let address = SocketAddr::new(ip(TEST), port);
         let (listener, _) = listen(address);
         connections(&listener, address, 12, true);
     });
@@ -275,13 +281,13 @@ fn closing_with_unread_data() {
             }
         }
     };
-    let said = diagnosed(&[], work(32, false, false));
+    let said = diagnosed(&[], work(TEST, false, false));
     let found = finding(&said, "reset_storm");
     assert_eq!(found["subject"], "close with unread data");
     assert_eq!(found["evidence"]["unread_data"], 20);
     assert_eq!(found["evidence"]["local_reset"], 20);
     assert_eq!(found["evidence"]["remote_reset"], 20);
-    let said = diagnosed(&[], work(33, true, false));
+    let said = diagnosed(&[], work(TEST, true, false));
     is_fine(&said, "reset_storm");
 }
 
@@ -305,14 +311,14 @@ fn peers_that_never_close() {
             thread::sleep(Duration::from_secs(4));
         }
     };
-    let said = diagnosed(&[("tcp_fin_timeout", "2")], work(34, false));
+    let said = diagnosed(&[("tcp_fin_timeout", "2")], work(TEST, false));
     let found = finding(&said, "fin_wait2_orphans");
     assert_eq!(found["evidence"]["fin_timeout"], 15);
     assert_eq!(found["evidence"]["tcp_fin_timeout_s"], 2);
     // The setting itself is folklore, in case it was meant for TIME_WAIT.
     let folklore = finding(&said, "folklore");
     assert_eq!(folklore["subject"], "net.ipv4.tcp_fin_timeout=2");
-    let said = diagnosed(&[], work(35, true));
+    let said = diagnosed(&[], work(TEST, true));
     is_fine(&said, "fin_wait2_orphans");
     is_fine(&said, "folklore");
 }
@@ -336,7 +342,7 @@ fn a_service_in_the_way_of_the_kernel() {
         return;
     };
     let serve = || {
-        let (listener, _) = listen(SocketAddr::new(ip(36), 40_100));
+        let (listener, _) = listen(SocketAddr::new(ip(TEST), 40_100));
         // It must be there when the window ends.
         std::mem::forget(listener);
     };
@@ -359,7 +365,7 @@ fn a_forecast_comes_true() {
         let netns = netns.to_string();
         command.args(["diagnose", "--format", "json", "--netns", &netns]);
         let tool = Tool::attached(&mut command);
-        let (listener, to) = listener(37);
+        let (listener, to) = listener(TEST);
         thread::scope(|scope| {
             let runs = scope.spawn(|| {
                 // At a steady pace until no port is left.

@@ -1,14 +1,15 @@
 //! `report` says of a workload what the ledger says, to the unit.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs::File, process::Command};
 
 use serde_json::Value;
 
 use crate::{
     ledger::{Ledger, Side},
+    netns::Netns,
     observed::Finished,
     skip::{Noise, turn},
-    small::{SMALL, namespace},
+    small::{SMALL, work},
     tool::{Tool, binary},
     workload::Lane,
 };
@@ -34,13 +35,21 @@ fn report<const N: usize>(args: [&str; N]) -> Command {
     command
 }
 
+/// A namespace that stays until its file is closed: its number is given to nobody else meanwhile.
+fn kept(lane: Lane) -> Netns<(Ledger, File)> {
+    Netns::new(move |netns| {
+        let file = File::open("/proc/thread-self/ns/net").unwrap();
+        (work(netns, lane, SMALL), file)
+    })
+}
+
 /// Runs the work under `report --netns` with more arguments.
 fn run<const N: usize>(lane: Lane, more: [&str; N]) -> (Ledger, Value, Finished) {
-    let space = namespace(lane, SMALL);
+    let space = kept(lane);
     let netns = space.inode.to_string();
     let mut command = report(["--netns", &netns]);
     let tool = Tool::attached(command.args(more));
-    let ledger = space.run();
+    let (ledger, _kept) = space.run();
     // Softirqs of the last packets.
     std::thread::sleep(std::time::Duration::from_millis(300));
     let finished = tool.interrupt();
@@ -157,7 +166,7 @@ fn a_report_counts_what_its_filter_wants() {
         return;
     };
     // Owned by this process, but where a connection was reset before anybody read from it.
-    let lane = Lane { test: 21, space: 0 };
+    let lane = Lane { test: 20, space: 0 };
     let me = std::process::id().to_string();
     let (ledger, report, _) = run(lane, ["-p", &me]);
     let active = ends(&ledger, |e| e.side == Side::Active);
@@ -173,12 +182,12 @@ fn a_report_counts_what_its_filter_wants() {
     let established = &report["states"]["ESTABLISHED"];
     assert_eq!(established["entered"], established["left"]);
 
-    let nobody = Lane { test: 21, space: 1 };
+    let nobody = Lane { test: 20, space: 1 };
     let (_, report, _) = run(nobody, ["--comm", "no such name"]);
     assert_eq!(report["connections"]["opened"]["active"], 0);
     assert_eq!(report["states"]["ESTABLISHED"]["entered"], 0);
 
-    let waited = Lane { test: 21, space: 2 };
+    let waited = Lane { test: 20, space: 2 };
     let (ledger, report, _) = run(waited, ["--state", "close-wait"]);
     let second = ends(&ledger, |e| e.fate.end_reason == Some("closed"));
     assert_eq!(number(&report["connections"]["closed"]), second);
@@ -191,12 +200,12 @@ fn a_report_for_people_fits_their_screen() {
     let Some(_turn) = turn("a_report_for_people_fits_their_screen", Noise::Little) else {
         return;
     };
-    let space = namespace(Lane { test: 22, space: 0 }, SMALL);
+    let space = kept(Lane { test: 20, space: 0 });
     let netns = space.inode.to_string();
     let mut command = Command::new(binary());
     command.args(["report", "--netns", &netns]);
     let tool = Tool::attached(&mut command);
-    let ledger = space.run();
+    let (ledger, _kept) = space.run();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let finished = tool.interrupt();
     finished.assert_success();

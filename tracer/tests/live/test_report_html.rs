@@ -41,7 +41,7 @@ fn the_page_draws_in_a_browser() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.html");
-    let space = namespace(Lane { test: 23, space: 0 }, SMALL);
+    let space = namespace(Lane { test: 20, space: 0 }, SMALL);
     let netns = space.inode.to_string();
     let mut command = Command::new(binary());
     command.args(["report", "--format", "html", "--netns", &netns, "-o"]);
