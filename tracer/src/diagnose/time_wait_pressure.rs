@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Check, Finding, Rule, Severity, evidence, found, is_share};
 use crate::{
-    engine::{EndReason, PortUse, Role, Sysctls},
+    engine::{EndReason, PortUse, Sysctls},
     report::Report,
 };
 
@@ -66,7 +66,7 @@ fn finding(report: &Report, held: &PortUse, ports: u64, no_port: u64) -> Finding
     #[expect(clippy::cast_precision_loss, reason = "a forecast")]
     let exhausted_in = rate
         .filter(|rate| *rate > 0.0 && report.seconds() < 60.0)
-        .map(|rate| (free as f64 / rate * 10.0).round() / 10.0);
+        .map(|rate| (free as f64 / rate * 1000.0).round() / 1000.0);
     let severity = if no_port > 0 {
         Severity::Critical
     } else {
@@ -91,7 +91,6 @@ fn finding(report: &Report, held: &PortUse, ports: u64, no_port: u64) -> Finding
             ("opened_per_s", json!(rate)),
             ("exhausted_in_s", json!(exhausted_in)),
             ("connects_without_port", json!(no_port)),
-            ("role", json!(Role::ActiveOpen.name())),
         ]),
         advice: vec![
             format!(
