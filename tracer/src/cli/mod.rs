@@ -138,11 +138,15 @@ pub struct HistArgs {
 
 /// `report`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("since", |arg| arg.hide(true)),
+    mut_arg("until", |arg| arg.hide(true)),
+    after_help = "\
 Ends with -d, with its COMMAND, or with Ctrl-C, and reports then. --state counts only connections that \
 were in one of these states meanwhile; -p, --comm and --cgroup go by what is known of the owner in the \
 end. Opened are connects and accepted handshakes, as the kernel's TcpActiveOpens and TcpPassiveOpens \
-count them: what failed is among them.")]
+count them: what failed is among them."
+)]
 pub struct ReportArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
@@ -153,10 +157,14 @@ pub struct ReportArgs {
 
 /// `diagnose`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("since", |arg| arg.hide(true)),
+    mut_arg("until", |arg| arg.hide(true)),
+    after_help = "\
 Watches until -d, its COMMAND or Ctrl-C ends it; half a minute under load tells most. Each rule says: a \
 finding with its figures, what to do, how to verify it and what to avoid; or that all is fine; or that \
-there is not enough data. Settings are those of the network namespace that tcpdwell runs in.")]
+there is not enough data. Settings are those of the network namespace that tcpdwell runs in."
+)]
 pub struct DiagnoseArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,

@@ -9,12 +9,18 @@ use super::{RunArgs, values};
 /// `stuck`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-#[command(after_help = "\
+#[command(
+    mut_arg("from", |arg| arg.hide(true)),
+    mut_arg("since", |arg| arg.hide(true)),
+    mut_arg("until", |arg| arg.hide(true)),
+    mut_arg("strict", |arg| arg.hide(true)),
+    after_help = "\
 One look, unless --watch or --duration says to watch. AGE is the time in the state: '>=' where the \
 socket is older than the trace, and the kernel only knows when it last heard of the peer; '-' where \
 nothing is known. --state takes CLOSE_WAIT (the default), FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING, \
 SYN_SENT and SYN_RECV. Causes of CLOSE_WAIT: never_accepted, unread_data, draining, shared, \
-not_closed, unknown.")]
+not_closed, unknown."
+)]
 pub struct StuckArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,

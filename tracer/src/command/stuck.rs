@@ -26,6 +26,11 @@ const ROWS: usize = 20;
 
 /// Runs it: one look, or a look every interval, while the state changes are traced.
 pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> {
+    if !args.run.from.files.is_empty() {
+        let why = "--from: stuck looks at the sockets of the running kernel; what a recording knows of those in \
+                   CLOSE_WAIT is in 'report --from'";
+        return Err(Failure::Usage(why.to_owned()).into());
+    }
     let states = states(args.run.filters.take_states())?;
     let filter = Filter::try_from(args.run.filters.clone())?;
     let watches = args.watch || args.run.duration.is_some() || !args.run.command.is_empty();

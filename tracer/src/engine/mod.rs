@@ -49,5 +49,5 @@ pub use update::{Irregularity, Transition, Update};
 pub use window::{
     Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, Holdings,
     MAX_GROUP_ROWS, MAX_LISTED, OpenCloseWait, PortUse, Snapshot, Span, StateFigures, Timeline,
-    Totals, Window,
+    Totals, Waiting, Window,
 };

@@ -83,7 +83,8 @@ fn close_wait(report: &Report) -> String {
             figures.left
         );
     }
-    let oldest = waiting.oldest.iter().find(|open| open.age.is_some());
+    let mut oldest = waiting.oldest.iter().map(|w| &w.open);
+    let oldest = oldest.find(|open| open.age.is_some());
     let oldest = oldest.map_or_else(String::new, |open| {
         let age = open.age.and_then(|a| u64::try_from(a.as_micros()).ok());
         let at_least = if open.age_is_exact { "" } else { "at least " };

@@ -10,7 +10,7 @@ use super::{Hooks, LISTED_STATES, Report, rows};
 use crate::{
     engine::{
         ClosedFirst, DurationHistogram, EndReason, GROUP_STATES, GroupKey, GroupRow, Groups,
-        OpenSocket, StateFigures, TcpState,
+        StateFigures, TcpState, Waiting,
     },
     render::completeness::Completeness,
 };
@@ -335,17 +335,14 @@ const NAMED_ENDS: [EndReason; 6] = [
 fn close_wait(report: &Report) -> CloseWait<'_> {
     let figures = report.snapshot.state(TcpState::CloseWait);
     let waiting = &report.snapshot.close_wait;
-    let oldest = waiting.oldest.iter().find_map(|open| open.age);
-    let mut by_cause = BTreeMap::new();
-    if waiting.open > 0 {
-        by_cause.insert("unknown", waiting.open);
-    }
+    let oldest = waiting.oldest.iter().find_map(|w| w.open.age);
+    let by_cause = waiting.by_cause.iter();
     CloseWait {
         open: waiting.open,
         oldest_us: oldest.map(micros),
         opened_per_s: report.per_second(figures.entered),
         closed_per_s: report.per_second(figures.left),
-        by_cause,
+        by_cause: by_cause.map(|(cause, n)| (cause.name(), *n)).collect(),
         sockets: waiting.oldest.iter().map(socket).collect(),
     }
 }
@@ -354,7 +351,8 @@ fn micros(age: Duration) -> u64 {
     u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn socket(open: &OpenSocket) -> Socket<'_> {
+fn socket(waiting: &Waiting) -> Socket<'_> {
+    let open = &waiting.open;
     let t = &open.last;
     let process = t.process.as_ref();
     Socket {
@@ -372,7 +370,7 @@ fn socket(open: &OpenSocket) -> Socket<'_> {
         lport: t.tuple.local.port(),
         raddr: t.tuple.remote.ip(),
         rport: t.tuple.remote.port(),
-        cause: "unknown",
+        cause: waiting.cause.name(),
     }
 }
 

@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::{LISTED_STATES, Report, headline, rows};
 use crate::{
     engine::{
-        ClosedFirst, DurationHistogram, EndReason, GroupRow, Groups, OpenSocket, StateFigures,
-        TcpState,
+        ClosedFirst, DurationHistogram, EndReason, GroupRow, Groups, StateFigures, TcpState,
+        Waiting,
     },
     render::{
         duration::human_or_dash,
@@ -233,8 +233,8 @@ fn close_wait(report: &Report, out: &mut String) -> Result<()> {
     )?;
     writeln!(
         out,
-        "  {:>9}  {:>7} {:<15} {:<21} REMOTE",
-        "AGE", "PID", "COMM", "LOCAL"
+        "  {:>9} {:<14} {:>7} {:<15} {:>5} REMOTE",
+        "AGE", "CAUSE", "PID", "COMM", "LPORT"
     )?;
     for open in waiting.oldest.iter().take(SHOWN_SOCKETS) {
         writeln!(out, "  {}", socket(open))?;
@@ -246,7 +246,8 @@ fn close_wait(report: &Report, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn socket(open: &OpenSocket) -> String {
+fn socket(waiting: &Waiting) -> String {
+    let open = &waiting.open;
     let t = &open.last;
     let sign = if open.age_is_exact || open.age.is_none() {
         ""
@@ -267,9 +268,10 @@ fn socket(open: &OpenSocket) -> String {
         address.to_string()
     };
     format!(
-        "{:>9}  {pid:>7} {comm:<15} {:<21} {}",
+        "{:>9} {:<14} {pid:>7} {comm:<15} {:>5} {}",
         format!("{sign}{}", human_or_dash(age)),
-        end(&t.tuple.local),
+        waiting.cause.name(),
+        t.tuple.local.port,
         end(&t.tuple.remote)
     )
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io::Write as _};
 
 use tempfile::NamedTempFile;
 use tracer::{
-    engine::{Event, EventBody},
+    engine::{Event, EventBody, LostCount},
     filter::Filter,
     recording::{
         BlockReader, BlockType, Header, Next, Progress, Segment, decode, inspect, recordings,
@@ -132,12 +132,20 @@ fn read(file: &[u8]) -> (Vec<Event>, bool) {
 }
 
 fn told_lost(events: &[Event]) -> u64 {
-    let lost = events.iter().map(|event| match event.body {
-        EventBody::Lost(lost) => lost.recording,
-        _ => 0,
+    let lost = events.iter().filter_map(|event| match event.body {
+        EventBody::Lost(lost) => Some(lost),
+        _ => None,
     });
-    // What any event says of itself may be anything; the source's own are whole blocks.
-    lost.filter(|lost| *lost % PER_BLOCK as u64 == 0).sum()
+    // What was recorded may say anything; the source speaks of recordings only.
+    let own = |lost: &LostCount| {
+        let recording = lost.recording;
+        *lost
+            == LostCount {
+                recording,
+                ..LostCount::default()
+            }
+    };
+    lost.filter(own).map(|lost| lost.recording).sum()
 }
 
 #[test]

@@ -116,7 +116,8 @@ pub fn text(snapshot: &Snapshot) -> String {
     figures = ended.iter().map(|(why, n)| (why.name(), *n)).collect();
     figures.push(("never_created", snapshot.totals.never_created));
     line(&mut out, "time_wait", &figures);
-    for open in &snapshot.close_wait.oldest {
+    for waiting in &snapshot.close_wait.oldest {
+        let open = &waiting.open;
         let age = open
             .age
             .map_or("-".to_owned(), |a| a.as_micros().to_string());

@@ -25,13 +25,14 @@ pub use self::{
     figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
     group::{GroupKey, Groups, MAX_GROUP_ROWS},
     held::{Holdings, PortUse},
-    snapshot::{MAX_LISTED, OpenCloseWait, Snapshot},
+    snapshot::{MAX_LISTED, OpenCloseWait, Snapshot, Waiting},
     timeline::Timeline,
 };
 use super::{
     connection::{ConnId, Role},
     machine::Engine,
     state::{StateSet, TcpState},
+    stuck::Cause,
     time::Mono,
     update::{Irregularity, Transition},
 };
@@ -185,6 +186,10 @@ impl Window {
         wanted: impl Fn(&Transition) -> bool,
     ) -> Snapshot {
         let mut close_wait = snapshot::OldestFirst::default();
+        let is_close_wait = |state| state == TcpState::CloseWait;
+        let (seen, _) = engine.stuck(span.end, is_close_wait, Duration::ZERO);
+        let causes = seen.iter().filter_map(|s| Some((s.conn?, s.cause)));
+        let causes: HashMap<ConnId, Cause> = causes.collect();
         let mut holdings = held::Counting::default();
         let mut served = engine.listening_ports();
         for open in engine.open_sockets(span.end) {
@@ -202,7 +207,8 @@ impl Window {
                 holdings.take(&open, story.began == Began::Opened, is_served);
             }
             if counts && t.to == TcpState::CloseWait {
-                close_wait.take(open);
+                let cause = t.conn.and_then(|conn| causes.get(&conn).copied());
+                close_wait.take(open, cause.unwrap_or(Cause::Unknown));
             }
             let orphan = open.in_minisock;
             self.settle(story, Outcome::Open { orphan });

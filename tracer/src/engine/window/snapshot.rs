@@ -1,7 +1,9 @@
 //! A window's figures, all of them, at its end: what reports and findings are made of.
 
+use std::collections::BTreeMap;
+
 use super::{
-    super::{open::OpenSocket, state::TcpState, sysctl::Sysctls},
+    super::{open::OpenSocket, state::TcpState, stuck::Cause, sysctl::Sysctls},
     GroupSet, Span,
     figures::{StateFigures, Totals},
     held::Holdings,
@@ -40,7 +42,18 @@ pub struct OpenCloseWait {
     /// How many.
     pub open: u64,
     /// The oldest of them, [`MAX_LISTED`] at most; those of unknown age last.
-    pub oldest: Vec<OpenSocket>,
+    pub oldest: Vec<Waiting>,
+    /// How many for which cause.
+    pub by_cause: BTreeMap<Cause, u64>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waiting {
+    /// The socket.
+    pub open: OpenSocket,
+    /// Why, as the latest look at it tells; unknown where it came later.
+    pub cause: Cause,
 }
 
 /// Keeps the oldest of many.
@@ -48,9 +61,10 @@ pub struct OpenCloseWait {
 pub(super) struct OldestFirst(OpenCloseWait);
 
 impl OldestFirst {
-    pub(super) fn take(&mut self, open: OpenSocket) {
+    pub(super) fn take(&mut self, open: OpenSocket, cause: Cause) {
         self.0.open += 1;
-        self.0.oldest.push(open);
+        *self.0.by_cause.entry(cause).or_default() += 1;
+        self.0.oldest.push(Waiting { open, cause });
         if self.0.oldest.len() >= 2 * MAX_LISTED {
             self.sort();
         }
@@ -62,7 +76,7 @@ impl OldestFirst {
     }
 
     fn sort(&mut self) {
-        let order = |open: &OpenSocket| (std::cmp::Reverse(open.age), open.last.conn);
+        let order = |w: &Waiting| (std::cmp::Reverse(w.open.age), w.open.last.conn);
         self.0.oldest.sort_by_key(order);
         self.0.oldest.truncate(MAX_LISTED);
     }

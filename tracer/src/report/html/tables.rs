@@ -99,12 +99,13 @@ pub(super) fn states(report: &Report) -> Markup {
 
 pub(super) fn close_wait(report: &Report) -> Markup {
     let waiting = &report.snapshot.close_wait;
-    let heads = ["age", "pid", "process", "local", "remote"];
+    let heads = ["age", "cause", "pid", "process", "local", "remote"];
     html! {
         @if waiting.open > 0 {
             h2 { "In CLOSE_WAIT: " (waiting.open) ", the oldest first" }
             (table(&heads, &html! {
-                @for open in &waiting.oldest {
+                @for waiting in &waiting.oldest {
+                    @let open = &waiting.open;
                     @let t = &open.last;
                     @let age = open.age.and_then(|a| u64::try_from(a.as_micros()).ok());
                     tr {
@@ -112,6 +113,7 @@ pub(super) fn close_wait(report: &Report) -> Markup {
                             @if !open.age_is_exact && age.is_some() { ">=" }
                             (human_or_dash(age))
                         }
+                        td { (waiting.cause.name()) }
                         td { @if t.owner.pid == 0 { "-" } @else { (t.owner.pid) } }
                         td {
                             @match &t.process {
