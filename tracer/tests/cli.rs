@@ -229,6 +229,23 @@ fn too_many_values_are_refused() {
 }
 
 #[test]
+fn shells_and_man_know_the_verbs() {
+    let output = tcpdwell(&["completions", "bash"]);
+    assert_eq!(output.status.code(), Some(0));
+    let script = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(script.contains("--older-than") && script.contains("diagnose"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    assert_eq!(tcpdwell(&["man", path]).status.code(), Some(0));
+    let page = std::fs::read_to_string(directory.path().join("tcpdwell-hist.1")).unwrap();
+    assert!(page.contains("cumulative"));
+    let missing = directory.path().join("no/such");
+    let output = tcpdwell(&["man", missing.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no/such"));
+}
+
+#[test]
 fn nothing_typed_shows_the_verbs() {
     let output = tcpdwell(&[]);
     assert_eq!(output.status.code(), Some(2));
@@ -237,12 +254,22 @@ fn nothing_typed_shows_the_verbs() {
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
     for verb in [
-        "trace", "hist", "stuck", "record", "export", "verify", "repair", "report", "diagnose",
+        "trace",
+        "hist",
+        "stuck",
+        "record",
+        "export",
+        "verify",
+        "repair",
+        "report",
+        "diagnose",
         "check",
+        "completions",
+        "man",
     ] {
         assert!(help.contains(verb));
     }
-    for later in ["serve", "completions"] {
+    for later in ["serve", "top"] {
         assert!(!help.contains(later), "--help promises {later}");
     }
 }

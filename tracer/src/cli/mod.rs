@@ -1,6 +1,7 @@
 //! What can be typed: verbs and options. `values` says what each value may be, `filters` what the
 //! filter options mean together.
 
+mod docs;
 mod filters;
 mod recording;
 mod stuck;
@@ -10,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use docs::{CompletionsArgs, ManArgs};
 pub use filters::FilterArgs;
 pub use recording::{
     ExportArgs, ExportFormat, FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs,
@@ -61,6 +63,10 @@ pub enum Verb {
     Diagnose(Box<DiagnoseArgs>),
     /// What this kernel offers, what is used of it, and what is missing.
     Check(CheckArgs),
+    /// Print what makes a shell complete the options.
+    Completions(CompletionsArgs),
+    /// Write the manual pages: tcpdwell(1), and one for each verb.
+    Man(ManArgs),
 }
 
 /// What every verb takes that watches the running kernel, or a recording of one.

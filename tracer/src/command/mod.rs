@@ -1,6 +1,7 @@
 //! One file per verb: each wires a source to sinks and does nothing else.
 
 mod check;
+mod docs;
 mod export;
 mod hist;
 mod live;
@@ -52,6 +53,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Report(args) => runtime.block_on(report::run(*args, cli.verbose)),
         Verb::Diagnose(args) => runtime.block_on(report::diagnose(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),
+        Verb::Completions(args) => docs::completions(&args),
+        Verb::Man(args) => docs::man(&args),
     }
 }
 
