@@ -7,6 +7,7 @@ use aya_ebpf::{
 use tracer_common::{counters::Counters, filter::FilterConfig};
 
 use crate::{
+    emit::COUNTING,
     owner::{Facts, RECENT_PROCESSES, Recent},
     probe::timewait::Birth,
     twin::Notes,
@@ -16,9 +17,9 @@ use crate::{
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// Each CPU's counters, one entry.
+/// Each CPU's counters, an entry for each program.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(COUNTING, 0);
 
 /// Each CPU's notes from the first program to its twin, one entry.
 #[map]

@@ -14,7 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit,
+    emit::{self, By},
     globals::{HAS_TASK_BTF, offset},
     kernel::{load, read},
     maps::{PROCESSES, RECENT},
@@ -50,16 +50,16 @@ impl Owner {
 ///
 /// `lock_owned` is `sk->sk_lock.owned`: a task, not a softirq, holds the socket.
 #[inline(always)]
-pub fn of(newstate: u8, ts_ns: u64, lock_owned: impl FnOnce() -> u32) -> Owner {
+pub fn of(by: By, newstate: u8, ts_ns: u64, lock_owned: impl FnOnce() -> u32) -> Owner {
     if !made_by_a_call(newstate) || offset!(TASK: TaskLayout, flags) == 0 || lock_owned() == 0 {
         return Owner::UNKNOWN;
     }
-    current(ts_ns)
+    current(by, ts_ns)
 }
 
 /// The process on this CPU; unknown if it is a kernel thread. The caller knows that it is the one.
 #[inline(always)]
-pub fn current(ts_ns: u64) -> Owner {
+pub fn current(by: By, ts_ns: u64) -> Owner {
     let task = current_task();
     if field::<u32>(task, offset!(TASK: TaskLayout, flags)) & PF_KTHREAD != 0 {
         return Owner::UNKNOWN;
@@ -76,13 +76,13 @@ pub fn current(ts_ns: u64) -> Owner {
     };
     Owner {
         tgid,
-        described: describe(tgid, ts_ns, &facts),
+        described: describe(by, tgid, ts_ns, &facts),
     }
 }
 
 /// Makes sure that user space knows the process; whether that took a record.
 #[inline(always)]
-fn describe(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
+fn describe(by: By, tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
     let recent = RECENT.get_ptr_mut(tgid % RECENT_PROCESSES);
     if let Some(recent) = recent {
         // SAFETY: a per-CPU value. Whoever interrupts may replace it: it is compared as a whole.
@@ -93,7 +93,7 @@ fn describe(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
     }
     // SAFETY: the value is only compared, field by field; a torn one is described once more.
     let known = unsafe { PROCESSES.get(tgid) }.is_some_and(|seen| seen.is(facts));
-    let described = !known && tell(tgid, ts_ns, facts);
+    let described = !known && tell(by, tgid, ts_ns, facts);
     if described {
         // An entry that finds no room is described again with the next event: nothing is lost.
         let _ = PROCESSES.insert(tgid, facts, 0);
@@ -114,8 +114,8 @@ const _: () = assert!(size_of::<Facts>() == size_of::<ProcessFacts>());
 
 /// Describes a process to user space; whether that got through.
 #[inline(always)]
-fn tell(tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
-    emit::tell(|record: *mut ProcessSeen| {
+fn tell(by: By, tgid: u32, ts_ns: u64, facts: &Facts) -> bool {
+    emit::tell(by, |record: *mut ProcessSeen| {
         // SAFETY: a reservation of this size; every field is written.
         unsafe {
             (*record).kind = KIND_PROCESS_SEEN;

@@ -43,6 +43,7 @@ pub struct Notes {
 struct Note {
     sk: u64,
     change: u64,
+    /// 0: it is being filled.
     run: u64,
 }
 
@@ -68,16 +69,22 @@ pub fn note(sk: *const u8, oldstate: u8, newstate: u8) {
     let mut top = notes.depth;
     if top > 0 {
         let last = &notes.stack[(top - 1) as usize % DEPTH as usize];
-        if top >= DEPTH || notes.runs - last.run > FRESH {
+        let is_old = last.run != 0 && notes.runs - last.run > FRESH;
+        if top >= DEPTH || is_old {
             top = 0;
         }
     }
-    notes.stack[top as usize % DEPTH as usize] = Note {
-        sk: sk as u64,
-        change: change(oldstate, newstate),
-        run: notes.runs,
-    };
-    notes.depth = top + 1;
+    let place = &raw mut notes.stack[top as usize % DEPTH as usize];
+    let run = notes.runs;
+    // Taken before it is filled: whoever interrupts pushes above it, and finds nothing in it yet.
+    // SAFETY: fields of the value. Volatile: in this order.
+    unsafe {
+        (&raw mut (*place).run).write_volatile(0);
+        (&raw mut notes.depth).write_volatile(top + 1);
+        (&raw mut (*place).sk).write_volatile(sk as u64);
+        (&raw mut (*place).change).write_volatile(change(oldstate, newstate));
+        (&raw mut (*place).run).write_volatile(run);
+    }
 }
 
 /// Whether an earlier program took care of this event. The last to ask takes the note away.
@@ -97,7 +104,8 @@ pub fn noted(sk: *const u8, oldstate: u8, newstate: u8, last: bool) -> bool {
         }
         i -= 1;
         let note = &notes.stack[i as usize % DEPTH as usize];
-        if note.sk == sk as u64 && note.change == wanted && notes.runs - note.run <= FRESH {
+        let is_fresh = note.run != 0 && notes.runs - note.run <= FRESH;
+        if note.sk == sk as u64 && note.change == wanted && is_fresh {
             if last {
                 notes.depth = i;
             }

@@ -11,7 +11,14 @@ use tracer_common::{
 };
 
 use super::common::Common;
-use crate::{emit, filter, globals::offset, kernel::read, maps::READERS, owner};
+use crate::{
+    emit::{self, By},
+    filter,
+    globals::offset,
+    kernel::read,
+    maps::READERS,
+    owner,
+};
 
 /// `inet_csk_accept` gave this socket (or null) to the process on this CPU.
 #[inline(always)]
@@ -47,7 +54,7 @@ fn held(sk: u64, cookie: u64, how: u8) -> bool {
     }
     // SAFETY: no argument, no effect.
     let ts_ns = unsafe { bpf_ktime_get_ns() };
-    let owner = owner::current(ts_ns);
+    let owner = owner::current(By::Holder, ts_ns);
     if owner.tgid == 0 {
         return false;
     }
@@ -60,7 +67,7 @@ fn held(sk: u64, cookie: u64, how: u8) -> bool {
         sk,
         cookie,
     };
-    emit::tell(|record: *mut SocketHeld| {
+    emit::tell(By::Holder, |record: *mut SocketHeld| {
         // SAFETY: a reservation of this size.
         unsafe { record.write(held) };
     })

@@ -27,7 +27,7 @@ use tracer_common::{
 use super::timewait::{self, Minisock};
 use crate::{
     diagnostics::{self, Outcome},
-    emit,
+    emit::{self, By},
     filter::{self, Fate},
     globals::{HAS_COOKIE, HOOK_ALLOC, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, mapped, numbers, read},
@@ -54,7 +54,7 @@ struct End {
 /// The program attached first.
 #[inline(always)]
 pub fn first(ctx: &BtfTracePointContext) {
-    let change = Change::of(ctx);
+    let change = Change::of(ctx, By::First);
     if !change.is_tcp() {
         return;
     }
@@ -65,27 +65,28 @@ pub fn first(ctx: &BtfTracePointContext) {
 /// The program attached second.
 #[inline(always)]
 pub fn second(ctx: &BtfTracePointContext) {
-    catch(ctx, false);
+    catch(ctx, By::Second);
 }
 
 /// The program attached last.
 #[inline(always)]
 pub fn last(ctx: &BtfTracePointContext) {
     twin::running(true);
-    catch(ctx, true);
+    catch(ctx, By::Last);
     twin::running(false);
 }
 
 #[inline(always)]
-fn catch(ctx: &BtfTracePointContext, last: bool) {
-    let change = Change::of(ctx);
+fn catch(ctx: &BtfTracePointContext, by: By) {
+    let last = matches!(by, By::Last);
+    let change = Change::of(ctx, by);
     if twin::noted(change.sk, change.oldstate, change.newstate, last) || !change.is_tcp() {
         return;
     }
     if !last {
         twin::note(change.sk, change.oldstate, change.newstate);
     }
-    emit::count(|c| c.twin_caught += 1);
+    emit::count(by, |c| c.twin_caught += 1);
     diagnostics::tell(ctx, change.submit(ctx, FLAG_TWIN));
 }
 
@@ -94,12 +95,14 @@ struct Change {
     sk: *const u8,
     oldstate: u8,
     newstate: u8,
+    by: By,
 }
 
 impl Change {
     #[inline(always)]
-    fn of(ctx: &BtfTracePointContext) -> Self {
+    fn of(ctx: &BtfTracePointContext, by: By) -> Self {
         Self {
+            by,
             sk: ctx.arg(0),
             oldstate: ctx.arg::<i32>(1) as u8,
             newstate: ctx.arg::<i32>(2) as u8,
@@ -119,10 +122,10 @@ impl Change {
 
     #[inline(always)]
     fn submit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
-        emit::count(|c| c.seen += 1);
+        emit::count(self.by, |c| c.seen += 1);
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
-            emit::count(|c| c.filtered += 1);
+            emit::count(self.by, |c| c.filtered += 1);
             return Outcome::Done;
         }
         self.emit(ctx, flags | fate.flags())
@@ -138,7 +141,7 @@ impl Change {
     fn emit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
-        let owner = owner::of(self.newstate, ts_ns, || {
+        let owner = owner::of(self.by, self.newstate, ts_ns, || {
             if self.newstate == CLOSE && (self.closed_before() || self.is_destroyed()) {
                 0
             } else {
@@ -146,7 +149,7 @@ impl Change {
             }
         });
         let outcome = match self.minisock() {
-            None if self.is_aborted() => emit::submit(|record: *mut Aborted| {
+            None if self.is_aborted() => emit::submit(self.by, |record: *mut Aborted| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
                     let change = &raw mut (*record).change;
@@ -154,13 +157,13 @@ impl Change {
                     timewait::take_stack(ctx, &raw mut (*record).stack);
                 }
             }),
-            None if self.family() == AF_INET => emit::submit(|record| {
+            None if self.family() == AF_INET => emit::submit(self.by, |record| {
                 self.fill_v4(record, flags, ts_ns, owner.tgid);
             }),
-            None => emit::submit(|record| {
+            None => emit::submit(self.by, |record| {
                 self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid);
             }),
-            Some(minisock) => emit::submit(|record: *mut IntoTimewait| {
+            Some(minisock) => emit::submit(self.by, |record: *mut IntoTimewait| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
                     let change = &raw mut (*record).change;

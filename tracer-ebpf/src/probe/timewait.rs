@@ -26,7 +26,8 @@ use tracer_common::{
 
 use super::common::Common;
 use crate::{
-    emit, filter,
+    emit::{self, By},
+    filter,
     globals::{HOOK_ALLOC, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, read},
     maps::BIRTHS,
@@ -228,11 +229,11 @@ fn substate(tw: u64) -> u8 {
 
 /// Whether to go on with a minisock's change. Counts it.
 #[inline(always)]
-fn is_wanted(tw: u64) -> bool {
-    emit::count(|c| c.seen += 1);
+fn is_wanted(by: By, tw: u64) -> bool {
+    emit::count(by, |c| c.seen += 1);
     let wanted = filter::wants(|| Common(tw).subject());
     if !wanted {
-        emit::count(|c| c.filtered += 1);
+        emit::count(by, |c| c.filtered += 1);
     }
     wanted
 }
@@ -240,10 +241,10 @@ fn is_wanted(tw: u64) -> bool {
 /// A minisock is taken out of the tables.
 #[inline(always)]
 pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
-    if !is_wanted(tw) {
+    if !is_wanted(By::MinisockEnd, tw) {
         return;
     }
-    emit::submit(|record: *mut TimewaitEnd| {
+    emit::submit(By::MinisockEnd, |record: *mut TimewaitEnd| {
         let common = Common(tw);
         let family = common.family();
         let (saddr, daddr) = common.addresses(family);
@@ -294,10 +295,10 @@ pub unsafe fn take_stack<C: EbpfContext>(ctx: &C, stack: *mut [u64; STACK_FRAMES
 /// `__inet_twsk_schedule(tw, timeo, rearm)` with `rearm`.
 #[inline(always)]
 pub fn rearmed(tw: u64) {
-    if !is_wanted(tw) {
+    if !is_wanted(By::MinisockRearmed, tw) {
         return;
     }
-    emit::submit(|record: *mut TimewaitRearmed| {
+    emit::submit(By::MinisockRearmed, |record: *mut TimewaitRearmed| {
         // SAFETY: a reservation of this size; every field is written.
         unsafe {
             (*record).kind = KIND_TIMEWAIT_REARMED;

@@ -14,7 +14,7 @@ use tracer_common::{
 
 use crate::{
     diagnostics::{self, Outcome},
-    emit,
+    emit::{self, By},
     filter::{self, Fate},
     globals::offset,
     kernel::{numbers, read},
@@ -26,13 +26,13 @@ const IPPROTO_TCP: u16 = 6;
 /// Counts an event of any protocol.
 #[inline(always)]
 pub fn witness() {
-    emit::count(|c| c.witness_runs += 1);
+    emit::count(By::Witness, |c| c.witness_runs += 1);
 }
 
 /// The program.
 #[inline(always)]
 pub fn classic(ctx: &TracePointContext) {
-    emit::count(|c| c.tracepoint_runs += 1);
+    emit::count(By::Classic, |c| c.tracepoint_runs += 1);
     let event = Event(ctx.as_ptr() as u64);
     if event.field::<u16>(offset!(TRACEPOINT: TracepointLayout, protocol)) != IPPROTO_TCP {
         return;
@@ -51,10 +51,10 @@ impl Event {
 
     #[inline(always)]
     fn submit(&self) -> Outcome {
-        emit::count(|c| c.seen += 1);
+        emit::count(By::Classic, |c| c.seen += 1);
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
-            emit::count(|c| c.filtered += 1);
+            emit::count(By::Classic, |c| c.filtered += 1);
             return Outcome::Done;
         }
         self.emit(fate.flags())
@@ -93,7 +93,7 @@ impl Event {
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let sk: u64 = self.field(offset!(TRACEPOINT: TracepointLayout, skaddr));
-        let owner = owner::of(newstate, ts_ns, || {
+        let owner = owner::of(By::Classic, newstate, ts_ns, || {
             // What `CLOSE` comes from is not known here.
             if newstate == CLOSE {
                 0
@@ -101,7 +101,7 @@ impl Event {
                 read(sk, offset!(TASK: TaskLayout, sock_lock_owned))
             }
         });
-        let outcome = emit::submit(|record: *mut StateChange| {
+        let outcome = emit::submit(By::Classic, |record: *mut StateChange| {
             let made = StateChange {
                 kind: KIND_STATE_CHANGE,
                 flags,

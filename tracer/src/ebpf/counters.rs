@@ -12,12 +12,14 @@ use tracer_common::counters::{COUNTERS, Counters};
 /// The per-CPU counters' map.
 pub(super) type CounterMap = PerCpuArray<MapData, [u64; COUNTERS]>;
 
-/// Sums over all CPUs.
+/// Sums over all programs and CPUs.
 pub(super) fn sum(map: &CounterMap) -> Result<Counters> {
-    let values = map.get(&0, 0).context("reading the kernel-side counters")?;
     let mut total = Counters::default();
-    for words in values.iter() {
-        total.add(&Counters::from_words(*words));
+    for values in map.iter() {
+        let values = values.context("reading the kernel-side counters")?;
+        for words in values.iter() {
+            total.add(&Counters::from_words(*words));
+        }
     }
     Ok(total)
 }
