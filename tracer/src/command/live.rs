@@ -42,10 +42,12 @@ impl Live {
         let kernel = Kernel::look();
         require(&kernel)?;
         let output = Output::open(args.output.as_deref())?;
-        Self::attach_to(args, filter, &kernel, output, verbosity)
+        let live = Self::attach_to(args, filter, &kernel, output, verbosity)?;
+        live.announce();
+        Ok(live)
     }
 
-    /// The same, for what prints nothing.
+    /// The same, for what prints nothing, and announces it when all else is ready.
     pub(super) fn attach_silent(args: RunArgs, verbosity: u8) -> Result<Self> {
         let filter = Filter::try_from(args.filters.clone())?;
         let kernel = Kernel::look();
@@ -65,7 +67,7 @@ impl Live {
         let options = args.live.options(filter.clone(), logging::level(verbosity));
         let probes = Probes::attach(kernel, &options)?;
         let source = LiveSource::new(probes, &filter)?;
-        tell_rung(source.probes(), &filter)?;
+        accept_rung(source.probes(), &filter)?;
         let start = start(kernel.release.clone(), source.probes());
         Ok(Self {
             stdout_is_ours: args.output.is_none(),
@@ -77,6 +79,11 @@ impl Live {
             verbosity,
             looks: false,
         })
+    }
+
+    /// Says that it watches from here on, and by what.
+    pub(super) fn announce(&self) {
+        tell_rung(self.source.probes());
     }
 
     /// What it stands on.
@@ -166,8 +173,8 @@ fn start(kernel: String, probes: &Probes) -> Start {
     }
 }
 
-/// Says what the run stands on, and refuses what this rung can't do.
-fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
+/// Refuses what this rung can't do.
+fn accept_rung(probes: &Probes, filter: &Filter) -> Result<()> {
     let classic = probes.source() == StateSource::Tracepoint;
     if classic && filter.kernel.criteria & NETNS != 0 {
         return Err(Failure::Impossible {
@@ -184,6 +191,11 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
             log::log!(level, "{} can't be used: {error}", attempt.rung);
         }
     }
+    Ok(())
+}
+
+fn tell_rung(probes: &Probes) {
+    let classic = probes.source() == StateSource::Tracepoint;
     let missing = [
         (!probes.has_cookie(), "cookies"),
         (classic, "network namespaces"),
@@ -206,7 +218,6 @@ fn tell_rung(probes: &Probes, filter: &Filter) -> Result<()> {
         "tracing TCP state changes by {}{time_wait}{without}; Ctrl-C ends",
         probes.source().name(),
     ));
-    Ok(())
 }
 
 pub(super) fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {

@@ -47,6 +47,7 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     let meta = meta(live.start(), filtered);
     let files = Files::new(&args.output, args.compress_level, meta, rotation);
     let mut recorder = Recorder::start(files)?;
+    live.announce();
     if rotation.in_memory {
         listen(recorder.gauge())?;
     }
