@@ -33,6 +33,11 @@ pub(crate) struct Verdict {
 /// Compares; panics on anything printed that did not happen. What is missing is for the caller to
 /// judge. A row that contradicts the ledger is never tolerated, however much was lost.
 pub(crate) fn compare(ledger: &Ledger, rows: &[&Row]) -> Verdict {
+    matched(ledger, rows).0
+}
+
+/// The same, and which of each end's steps were printed.
+fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
     let mut chains: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         chains.entry(row.conn).or_default().push(row);
@@ -80,7 +85,19 @@ pub(crate) fn compare(ledger: &Ledger, rows: &[&Row]) -> Verdict {
         verdict.partial += u64::from(missing > 0 && found.contains(&true));
     }
     verdict.missing -= verdict.halves;
-    verdict
+    (verdict, found)
+}
+
+/// The first ends of which something was not printed, with all that was printed of their tuples.
+fn lacking(ledger: &Ledger, found: &[Vec<bool>], rows: &[&Row]) -> String {
+    let lacking = ledger.ends.iter().zip(found);
+    let lacking = lacking.filter(|(_, found)| found.contains(&false)).take(3);
+    lacking
+        .map(|(end, found)| {
+            let printed: Vec<_> = rows.iter().filter(|r| r.key() == Some(end.key)).collect();
+            format!("{end:#?}\nprinted: {found:?}\n{printed:#?}\n")
+        })
+        .collect()
 }
 
 /// A second child of one handshake: told as what it is, and never as a connection.
@@ -118,27 +135,9 @@ pub(crate) fn every_fate_is_known(rows: &[&Row]) {
 
 /// Compares, and wants everything: one `conn` per end, every role, every owner.
 pub(crate) fn exact(ledger: &Ledger, rows: &[&Row]) {
-    let verdict = compare(ledger, rows);
+    let (verdict, found) = matched(ledger, rows);
     if verdict.missing + verdict.halves > 0 {
-        let mut seen: HashMap<Key, Vec<&Row>> = HashMap::new();
-        for row in rows {
-            if let Some(key) = row.key() {
-                seen.entry(key).or_default().push(row);
-            }
-        }
-        let lacking = ledger.ends.iter().find(|end| {
-            let rows = seen.get(&end.key).or_else(|| {
-                seen.get(&Key {
-                    lport: 0,
-                    ..end.key
-                })
-            });
-            rows.map_or(0, Vec::len) < end.steps.iter().filter(|s| !s.late).count()
-        });
-        panic!(
-            "{verdict:?}: for example {lacking:#?}: {:#?}",
-            lacking.map(|e| seen.get(&e.key))
-        );
+        panic!("{verdict:?}: for example {}", lacking(ledger, &found, rows));
     }
     assert_eq!(
         rows.len() as u64 + verdict.late_missing - 2 * verdict.dropped,

@@ -6,7 +6,7 @@ use crate::{
     clock, compare,
     observed::Completeness,
     row::Row,
-    skip::{Noise, scaled, turn},
+    skip::{Noise, is_scaled_down, scaled, turn},
     small::of_netns,
     storm::namespace,
     tool::{Tool, trace},
@@ -43,7 +43,14 @@ fn storm(ring: &str, count: usize, test: u8) -> (Completeness, compare::Verdict,
         ledger.transitions(),
         rows.len(),
     );
-    if completeness.lost == 0 {
+    if hidden(&completeness, &verdict) {
+        assert!(
+            verdict.partial * MAX_HIDDEN <= ledger.ends.len() as u64
+                && verdict.missing <= 2 * verdict.partial
+                && completeness.irregular >= verdict.partial,
+            "nothing is lost, and yet missing: {verdict:?} {completeness:?}"
+        );
+    } else if completeness.lost == 0 {
         compare::exact(&ledger, &rows);
         assert_eq!(
             closed_first(&rows),
@@ -59,11 +66,24 @@ fn storm(ring: &str, count: usize, test: u8) -> (Completeness, compare::Verdict,
     let ours = completeness.ring_full + completeness.map_full;
     let silent = ledger.time_waits() as u64;
     let missing = verdict.missing + verdict.late_missing;
+    let hides = hidden(&completeness, &verdict);
     assert!(
-        verdict.missing <= completeness.lost && ours <= missing + silent,
+        hides || verdict.missing <= completeness.lost && ours <= missing + silent,
         "what is missing is lost, and the other way round: {verdict:?} {completeness:?}"
     );
     (completeness, verdict, ledger.ends.len())
+}
+
+/// One connection in so many.
+const MAX_HIDDEN: u64 = 20_000;
+
+/// Whether the kernel changed a state and ran no program. On some machines that is so in a softirq
+/// that interrupts the machine's own agent (process 1, hidden from tracing): `run_cnt` and
+/// `recursion_misses` of all three programs show that they were not called, while an event of tracefs
+/// shows the change, always on top of that process. The tool can only notice that something is
+/// amiss, and has to. Ordinary kernels (all guests) must not.
+fn hidden(completeness: &Completeness, verdict: &compare::Verdict) -> bool {
+    completeness.lost == 0 && verdict.missing > 0 && !is_scaled_down()
 }
 
 /// How many connections were closed first by whom, as told on the change to CLOSE of their full
@@ -88,7 +108,11 @@ fn storm_of_a_hundred_thousand() {
     };
     let (completeness, verdict, ends) = storm("64M", scaled(50_000), 11);
     assert_eq!(completeness.lost, 0, "{completeness:?}");
-    assert_eq!(verdict.complete, ends as u64, "{verdict:?}");
+    assert_eq!(
+        verdict.complete + verdict.partial,
+        ends as u64,
+        "{verdict:?}"
+    );
 }
 
 #[test]
@@ -99,7 +123,7 @@ fn storm_accounts_for_everything() {
     let count = scaled(12_000);
     let (completeness, verdict, ends) = storm("16M", count, 3);
     if completeness.lost == 0 {
-        assert_eq!(verdict.complete, ends as u64);
+        assert_eq!(verdict.complete + verdict.partial, ends as u64);
     }
     // A ring far too small. A slow machine may keep up even so, but not with a page of records.
     let (mut tiny, mut verdict, _) = storm("64K", count, 3);
