@@ -5,11 +5,13 @@
 
 mod closing;
 mod connection;
+mod course;
 mod event;
 mod found;
 mod histogram;
 mod inspected;
 mod limbo;
+mod lives;
 mod loss;
 mod machine;
 mod minisock;
@@ -30,12 +32,14 @@ mod window;
 
 pub use closing::{ClosedFirst, EndReason, Evidence, closed_first, end_reason};
 pub use connection::{ConnId, Role, SockId};
+pub use course::{Began, Course, Outcome};
 pub use event::{
     CgroupFact, Event, EventBody, Found, Held, Minisock, ProcessFact, StateChange, TimewaitEnd,
     TimewaitRearmed,
 };
 pub use histogram::DurationHistogram;
 pub use inspected::{Descriptors, Holder, Inside, Inspected, Looked, MAX_HOLDERS};
+pub use lives::{Life, Lives, Stay};
 pub use loss::{Account, LossLedger, LostCount};
 pub use machine::{Engine, Limits};
 pub use open::OpenSocket;

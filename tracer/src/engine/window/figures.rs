@@ -6,11 +6,12 @@ use super::{
     super::{
         closing::{ClosedFirst, EndReason},
         connection::Role,
+        course::{Began, Course, Outcome},
         histogram::DurationHistogram,
         state::TcpState,
     },
     group::Place,
-    story::{Began, Edge, Outcome, Stay, Story},
+    story::{Edge, Stay},
     timeline::Timeline,
 };
 
@@ -170,38 +171,38 @@ impl Totals {
     }
 
     /// Where it came from and where it went: `CLOSE`, which nobody stays in; and why.
-    pub(super) fn count_ends(&mut self, story: &Story, outcome: Outcome) {
+    pub(super) fn count_ends(&mut self, course: &Course, outcome: Outcome) {
         let close = &mut self.states[TcpState::Close.index()];
-        close.left += u64::from(story.from_close);
+        close.left += u64::from(course.from_close);
         if outcome != Outcome::Ended {
             return;
         }
         close.entered += 1;
-        let Some(reason) = story.end_reason else {
+        let Some(reason) = course.end_reason else {
             return;
         };
         let never = matches!(reason, EndReason::Overflow | EndReason::NoMemory);
         self.never_created += u64::from(never);
-        let ended = match story.last {
+        let ended = match course.last {
             TcpState::TimeWait => &mut self.time_wait_ended,
             _ => &mut self.ended,
         };
         *ended.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn count_connection(&mut self, story: &Story, outcome: Outcome) {
+    pub(super) fn count_connection(&mut self, course: &Course, outcome: Outcome) {
         let c = &mut self.connections;
-        match (story.began, story.role) {
+        match (course.began, course.role) {
             (Began::Opened, Role::ActiveOpen) => c.active += 1,
             (Began::Opened, Role::PassiveOpen) => c.passive += 1,
             (Began::Found, _) => c.preexisting += 1,
             _ => c.unknown_starts += 1,
         }
-        if story.failed(outcome) {
-            c.failed.count(story.end_reason);
-        } else if story.is_closed(outcome) {
+        if course.failed(outcome) {
+            c.failed.count(course.end_reason);
+        } else if course.is_closed(outcome) {
             c.closed += 1;
-            self.closed_first[first(story)] += 1;
+            self.closed_first[first(course)] += 1;
         } else if outcome == Outcome::Lost {
             c.unseen_ends += 1;
         } else {
@@ -215,8 +216,8 @@ impl Totals {
     }
 }
 
-fn first(story: &Story) -> usize {
-    story.closed_first.unwrap_or(ClosedFirst::Unknown) as usize
+fn first(course: &Course) -> usize {
+    course.closed_first.unwrap_or(ClosedFirst::Unknown) as usize
 }
 
 /// The same for the connections of one key.
@@ -266,13 +267,13 @@ impl GroupRow {
         }
     }
 
-    pub(super) fn count_connection(&mut self, story: &Story, outcome: Outcome) {
+    pub(super) fn count_connection(&mut self, course: &Course, outcome: Outcome, pid: u32) {
         self.connections += 1;
-        self.own(story.subject.pid);
-        if story.failed(outcome) {
-            self.failed.count(story.end_reason);
-        } else if story.is_closed(outcome) {
-            self.closed_first[first(story)] += 1;
+        self.own(pid);
+        if course.failed(outcome) {
+            self.failed.count(course.end_reason);
+        } else if course.is_closed(outcome) {
+            self.closed_first[first(course)] += 1;
         }
     }
 

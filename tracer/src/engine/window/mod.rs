@@ -17,10 +17,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use tracer_common::address::is_unspecified;
 
-use self::{
-    figures::Subject,
-    story::{Began, Outcome, Story},
-};
+use self::{figures::Subject, story::Story};
 pub use self::{
     figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
     group::{GroupKey, Groups, MAX_GROUP_ROWS},
@@ -30,6 +27,7 @@ pub use self::{
 };
 use super::{
     connection::{ConnId, Role},
+    course::{Began, Outcome},
     machine::Engine,
     state::{StateSet, TcpState},
     stuck::Cause,
@@ -204,7 +202,7 @@ impl Window {
             let counts = story.wanted && self.counts(&story);
             if counts {
                 let is_served = served.contains(&t.tuple.local.port);
-                holdings.take(&open, story.began == Began::Opened, is_served);
+                holdings.take(&open, story.course.began == Began::Opened, is_served);
             }
             if counts && t.to == TcpState::CloseWait {
                 let cause = t.conn.and_then(|conn| causes.get(&conn).copied());
@@ -236,7 +234,7 @@ impl Window {
     }
 
     fn counts(&self, story: &Story) -> bool {
-        self.states.is_empty() || self.states.meets(story.visited)
+        self.states.is_empty() || self.states.meets(story.course.visited)
     }
 
     /// Adds up what is known of a connection.
@@ -246,13 +244,16 @@ impl Window {
         }
         story.end(outcome);
         story.flush(|stay, subject| count_stay(&mut self.totals, &mut self.groups, stay, subject));
-        self.totals.count_ends(&story, outcome);
-        if story.is_listener || story.began == Began::Closed {
+        let course = &story.course;
+        self.totals.count_ends(course, outcome);
+        if !course.is_counted() {
             return;
         }
-        self.totals.count_connection(&story, outcome);
-        self.groups
-            .each(story.subject, |row| row.count_connection(&story, outcome));
+        self.totals.count_connection(course, outcome);
+        let pid = story.subject.pid;
+        self.groups.each(story.subject, |row| {
+            row.count_connection(course, outcome, pid)
+        });
     }
 }
 

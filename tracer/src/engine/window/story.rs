@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        closing::{ClosedFirst, EndReason},
-        connection::Role,
-        state::{StateSet, TcpState},
+        course::{Course, Outcome, is_birth, is_older},
+        state::TcpState,
         time::Mono,
         update::Transition,
     },
@@ -50,30 +49,6 @@ impl Stay {
     }
 }
 
-/// How a connection came into the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Began {
-    /// It was opened in it.
-    Opened,
-    /// It was there before.
-    Found,
-    /// First seen in the middle of its life.
-    Unknown,
-    /// It was closed before, and only waited (TIME_WAIT, or FIN_WAIT2 without a socket).
-    Closed,
-}
-
-/// How a connection leaves the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It ended.
-    Ended,
-    /// It is still there; `orphan`: nobody holds it any more, a minisock stands for it.
-    Open { orphan: bool },
-    /// It ended unseen.
-    Lost,
-}
-
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Story {
@@ -83,38 +58,17 @@ pub(super) struct Story {
     /// The latest change, in ms since then.
     now_ms: u32,
     count: u8,
-    pub(super) began: Began,
-    pub(super) role: Role,
-    pub(super) is_listener: bool,
+    pub(super) course: Course,
     pub(super) wanted: bool,
-    /// It came from `CLOSE`.
-    pub(super) from_close: bool,
-    pub(super) closed_first: Option<ClosedFirst>,
-    pub(super) end_reason: Option<EndReason>,
-    /// The state from which it went to `CLOSE`.
-    pub(super) last: TcpState,
-    pub(super) visited: StateSet,
     pub(super) subject: Subject,
 }
 
 impl Story {
     /// The first that was told of it. `start`: of the window.
     pub(super) fn begin(t: &Transition, start: Mono, subject: Subject) -> Self {
-        let opened = matches!(
-            (t.from, t.to),
-            (TcpState::Close, _) | (TcpState::Listen, TcpState::SynRecv)
-        );
-        // It was found, or stamped by the kernel, before the window began.
-        let older = t.at_least.is_some() || t.dwell.is_some_and(|d| start.plus(d) >= t.at);
-        let began = match (opened, t.from) {
-            (true, _) => Began::Opened,
-            (_, TcpState::TimeWait) => Began::Closed,
-            _ if older => Began::Found,
-            _ => Began::Unknown,
-        };
-        let mut story = Self::new(began, t, start, subject);
-        story.from_close = t.from == TcpState::Close;
-        if !opened {
+        let mut story = Self::new(Course::begin(t, start), start, subject);
+        if !is_birth(t) {
+            let older = is_older(t, start);
             let edge = if older { Edge::Outside } else { Edge::Unseen };
             story.enter(t.from, edge);
         }
@@ -128,15 +82,12 @@ impl Story {
         start: Mono,
         subject: Subject,
     ) -> Self {
-        let waits = in_minisock || open.to == TcpState::TimeWait;
-        let began = if waits { Began::Closed } else { Began::Found };
-        let mut story = Self::new(began, open, start, subject);
+        let mut story = Self::new(Course::found(open, in_minisock), start, subject);
         story.enter(open.to, Edge::Outside);
-        story.closed_first = open.closed_first;
         story
     }
 
-    fn new(began: Began, t: &Transition, start: Mono, subject: Subject) -> Self {
+    fn new(course: Course, start: Mono, subject: Subject) -> Self {
         const NOWHERE: Stay = Stay {
             dwell_us: UNMEASURED,
             from_ms: 0,
@@ -150,15 +101,8 @@ impl Story {
             start,
             now_ms: 0,
             count: 0,
-            began,
-            role: t.role,
-            is_listener: t.is_listener() || t.to == TcpState::Listen,
+            course,
             wanted: true,
-            from_close: false,
-            closed_first: None,
-            end_reason: None,
-            last: TcpState::Unknown,
-            visited: StateSet::default(),
             subject,
         }
     }
@@ -170,15 +114,9 @@ impl Story {
 
     /// The next transition; how it ends, if it does.
     pub(super) fn step(&mut self, t: &Transition) -> Option<Outcome> {
-        self.is_listener |= t.is_listener();
-        self.closed_first = t.closed_first.or(self.closed_first);
-        let is_birth = matches!(
-            (t.from, t.to),
-            (TcpState::Close, _) | (TcpState::Listen, TcpState::SynRecv)
-        );
         let ms = t.at.since(self.start).as_millis();
         self.now_ms = u32::try_from(ms).unwrap_or(u32::MAX).max(self.now_ms);
-        if !is_birth {
+        if !is_birth(t) {
             self.be_in(t.from);
             let now_ms = self.now_ms;
             if let Some(stay) = self.current() {
@@ -188,13 +126,11 @@ impl Story {
                 stay.dwell_us = us.unwrap_or(UNMEASURED);
             }
         }
-        self.last = t.from;
-        if t.to == TcpState::Close {
-            self.end_reason = t.end_reason;
-            return Some(Outcome::Ended);
+        let outcome = self.course.step(t);
+        if outcome.is_none() {
+            self.enter(t.to, Edge::Told);
         }
-        self.enter(t.to, Edge::Told);
-        None
+        outcome
     }
 
     /// It is in this state now; how it got there was told, or else not seen.
@@ -242,24 +178,13 @@ impl Story {
         self.count = 0;
     }
 
-    /// Whether its owner has closed it, or it ended.
-    pub(super) fn is_closed(&self, outcome: Outcome) -> bool {
-        let waits = self.visited.contains(TcpState::TimeWait);
-        waits || matches!(outcome, Outcome::Ended | Outcome::Open { orphan: true })
-    }
-
-    /// Whether it ended before it was a connection.
-    pub(super) fn failed(&self, outcome: Outcome) -> bool {
-        outcome == Outcome::Ended && matches!(self.last, TcpState::SynSent | TcpState::SynRecv)
-    }
-
     fn current(&mut self) -> Option<&mut Stay> {
         let last = usize::from(self.count).checked_sub(1)?;
         self.stays.get_mut(last)
     }
 
     fn enter(&mut self, state: TcpState, began: Edge) {
-        self.visited.insert(state);
+        self.course.visited.insert(state);
         if let Some(place) = self.stays.get_mut(usize::from(self.count)) {
             *place = Stay {
                 dwell_us: UNMEASURED,
