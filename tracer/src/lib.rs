@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate draws the whole; the direction of dependencies is
 //! `command -> pipeline -> {source, sink, recording} -> engine`, and `engine` imports nothing of ours.
 
+pub mod anonymize;
 pub mod cli;
 pub mod clock;
 pub mod command;

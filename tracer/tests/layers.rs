@@ -11,6 +11,7 @@ use std::{
 /// everything (`command`).
 const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["engine"]),
+    ("anonymize.rs", &["engine"]),
     ("stack.rs", &["engine"]),
     ("decode.rs", &["engine", "stack"]),
     ("clock.rs", &["engine"]),
@@ -48,7 +49,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "sink",
         &[
-            "sink", "diagnose", "engine", "filter", "logging", "render", "report",
+            "sink",
+            "anonymize",
+            "diagnose",
+            "engine",
+            "filter",
+            "logging",
+            "render",
+            "report",
         ],
     ),
     (

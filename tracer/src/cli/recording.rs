@@ -147,18 +147,26 @@ impl RotationArgs {
 
 /// `export`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+--anonymize: the same key gives the same pseudonyms, in every export. Addresses that share a prefix share \
+one of the same length afterwards. Ports, pids, uids, cookies, inodes and times stay as they are. 'head -c 32 \
+/dev/urandom > KEYFILE' makes a key; whoever has it can undo the pseudonyms.")]
 pub struct ExportArgs {
     /// Recordings.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
-    /// As what: the rows that 'trace --format' prints.
+    /// As what.
     #[arg(long, value_enum)]
     pub to: ExportFormat,
-    /// Print to this file, made anew, instead of standard output.
-    #[arg(short, long, value_name = "FILE")]
+    /// Print to this file, made anew, instead of standard output; parquet: a directory, new or empty.
+    #[arg(short, long, value_name = "FILE|DIR")]
     pub output: Option<PathBuf>,
+    /// Name nobody: addresses and hosts become pseudonyms by the key in this file (16 bytes or more),
+    /// names of processes and paths of cgroups are left out.
+    #[arg(long, value_name = "KEYFILE")]
+    pub anonymize: Option<PathBuf>,
     /// Fail (exit 1) where a recording is damaged or incomplete.
     #[arg(long)]
     pub strict: bool,
@@ -167,10 +175,12 @@ pub struct ExportArgs {
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// One JSON object a line.
+    /// The rows of 'trace', one JSON object a line.
     Ndjson,
     /// The same fields, comma-separated, with a header.
     Csv,
+    /// Tables of transitions and of connections, by host and hour, for DuckDB, Spark and others.
+    Parquet,
 }
 
 /// `verify`.

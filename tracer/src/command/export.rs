@@ -1,35 +1,112 @@
-//! `export`: a recording's transitions for other tools.
+//! `export`: recordings for other tools.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, rc::Rc};
 
 use anyhow::Result;
 
 use super::replay::{Task, replay};
 use crate::{
+    anonymize::Pseudonyms,
     cli::{ExportArgs, ExportFormat},
+    error::Failure,
     filter::{Filter, Window},
-    sink::{CsvSink, JsonSink, Sink},
+    sink::{AnonymousSink, CsvSink, JsonSink, Sink},
 };
 
 /// Runs it.
 pub(super) async fn run(args: ExportArgs) -> Result<ExitCode> {
-    let task = Task {
-        filter: Filter::try_from(args.filters)?,
-        window: Window::default(),
-        is_strict: args.strict,
-        output: args.output,
-        stop_after: u64::MAX,
-        verbosity: 0,
-    };
-    let to = args.to;
-    let mut is_first = true;
-    let sink = move || -> Box<dyn Sink> {
-        let was_first = std::mem::take(&mut is_first);
-        match to {
-            ExportFormat::Ndjson => Box::new(JsonSink::default()),
-            ExportFormat::Csv if !was_first => Box::new(CsvSink::continued()),
-            ExportFormat::Csv => Box::new(CsvSink::default()),
+    let key = args.anonymize.as_deref().map(Pseudonyms::of_file);
+    let pseudonyms = key.transpose()?.map(Rc::new);
+    match args.to {
+        ExportFormat::Ndjson => {
+            let sink = || -> Box<dyn Sink> { Box::new(JsonSink::default()) };
+            rows(args, pseudonyms, sink).await
         }
+        ExportFormat::Csv => {
+            let mut is_first = true;
+            let sink = move || -> Box<dyn Sink> {
+                if std::mem::take(&mut is_first) {
+                    Box::new(CsvSink::default())
+                } else {
+                    Box::new(CsvSink::continued())
+                }
+            };
+            rows(args, pseudonyms, sink).await
+        }
+        ExportFormat::Parquet => tables(args, pseudonyms).await,
+    }
+}
+
+/// What `trace` prints.
+async fn rows(
+    args: ExportArgs,
+    pseudonyms: Option<Rc<Pseudonyms>>,
+    mut sink: impl FnMut() -> Box<dyn Sink>,
+) -> Result<ExitCode> {
+    let filter = Filter::try_from(args.filters)?;
+    let task = task(filter, args.strict, args.output);
+    let sink = move || match &pseudonyms {
+        Some(pseudonyms) => Box::new(AnonymousSink::new(sink(), Rc::clone(pseudonyms))),
+        None => sink(),
     };
     Box::pin(replay(task, &args.files, sink)).await
+}
+
+#[cfg(feature = "parquet")]
+async fn tables(mut args: ExportArgs, pseudonyms: Option<Rc<Pseudonyms>>) -> Result<ExitCode> {
+    use std::cell::RefCell;
+
+    use super::replay::read;
+    use crate::sink::{Dataset, ParquetSink};
+
+    let Some(directory) = args.output.take() else {
+        let why = "--to parquet: it is a directory of files: -o DIR is needed";
+        return Err(Failure::Usage(why.to_owned()).into());
+    };
+    let (filter, task) = whole_connections(&mut args)?;
+    let dataset = Dataset::create(&directory, pseudonyms.is_some())?;
+    let dataset = Rc::new(RefCell::new(dataset));
+    let shared = Rc::clone(&dataset);
+    let sink = move || -> Box<dyn Sink> {
+        let dataset = Rc::clone(&shared);
+        Box::new(ParquetSink::new(
+            dataset,
+            filter.clone(),
+            pseudonyms.clone(),
+        ))
+    };
+    let replayed = Box::pin(read(task, &args.files, sink)).await?;
+    if let Some(dataset) = Rc::into_inner(dataset) {
+        dataset.into_inner().finish(replayed.is_whole)?;
+    }
+    Ok(replayed.code)
+}
+
+#[cfg(not(feature = "parquet"))]
+#[expect(clippy::unused_async, reason = "as the one that writes it")]
+async fn tables(_args: ExportArgs, _pseudonyms: Option<Rc<Pseudonyms>>) -> Result<ExitCode> {
+    let why = "--to parquet: this tcpdwell was built without it (cargo feature 'parquet'); csv and ndjson \
+               have the same transitions";
+    Err(Failure::Usage(why.to_owned()).into())
+}
+
+/// The filter for a sink that decides at the end of each connection, when its owner is known, and the
+/// rest of it for those before.
+fn whole_connections(args: &mut ExportArgs) -> Result<(Filter, Task)> {
+    let filter = Filter::try_from(args.filters.clone())?;
+    args.filters.keep_kernel_part();
+    let kernel_part = Filter::try_from(args.filters.clone())?;
+    let task = task(kernel_part, args.strict, args.output.take());
+    Ok((filter, task))
+}
+
+fn task(filter: Filter, is_strict: bool, output: Option<PathBuf>) -> Task {
+    Task {
+        filter,
+        window: Window::default(),
+        is_strict,
+        output,
+        stop_after: u64::MAX,
+        verbosity: 0,
+    }
 }

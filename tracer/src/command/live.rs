@@ -170,6 +170,7 @@ fn start(kernel: String, probes: &Probes) -> Start {
             None => "none",
         }
         .to_owned(),
+        boot_id: None,
     }
 }
 

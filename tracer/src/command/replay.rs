@@ -53,8 +53,25 @@ pub(super) struct Task {
 pub(super) async fn replay(
     task: Task,
     files: &[PathBuf],
-    mut sink: impl FnMut() -> Box<dyn Sink>,
+    sink: impl FnMut() -> Box<dyn Sink>,
 ) -> Result<ExitCode> {
+    let replayed = read(task, files, sink).await?;
+    Ok(replayed.code)
+}
+
+/// How reading went.
+pub(super) struct Replayed {
+    pub(super) code: ExitCode,
+    /// It was not broken off.
+    pub(super) is_whole: bool,
+}
+
+/// Reads them, one after another, and says whether to the end.
+pub(super) async fn read(
+    task: Task,
+    files: &[PathBuf],
+    mut sink: impl FnMut() -> Box<dyn Sink>,
+) -> Result<Replayed> {
     let Task {
         filter,
         window,
@@ -67,6 +84,7 @@ pub(super) async fn replay(
     let mut output = Output::open(output.as_deref())?;
     let mut shutdown = Shutdown::new(None)?;
     let (mut left, mut first, mut is_damaged) = (stop_after, ConnId(1), false);
+    let mut is_whole = true;
     for parts in recordings {
         let mut source = FileSource::new(parts, filter.clone());
         let start = start(source.meta());
@@ -92,15 +110,17 @@ pub(super) async fn replay(
         left -= outcome.shown;
         output = outcome.output;
         if left == 0 || matches!(outcome.ended, Some(Ended::Signal)) {
+            is_whole = false;
             break;
         }
     }
     let failed = is_damaged && is_strict;
-    Ok(if failed {
+    let code = if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    })
+    };
+    Ok(Replayed { code, is_whole })
 }
 
 /// What the recording stood on.
@@ -113,6 +133,7 @@ fn start(meta: &Meta) -> Start {
         time_wait: hooks.time_wait,
         snapshot: hooks.snapshot,
         owner: hooks.owner,
+        boot_id: meta.boot_id.clone(),
     }
 }
 

@@ -101,16 +101,12 @@ impl Life {
         }
         self.last = *t;
         self.until = t.at;
-        match self.course.step(t) {
-            Some(outcome) => {
-                self.outcome = outcome;
-                true
-            }
-            None => {
-                self.enter(t.to, t.at, true);
-                false
-            }
+        let outcome = self.course.step(t);
+        match outcome {
+            Some(outcome) => self.outcome = outcome,
+            None => self.enter(t.to, t.at, true),
         }
+        outcome.is_some()
     }
 
     /// It is in this state by now; how it got there was told, or else not seen.

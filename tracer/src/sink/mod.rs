@@ -1,18 +1,26 @@
 //! Where updates go: a sink renders to bytes, [`Output`] writes them.
 
+mod anonymous;
 mod csv;
 mod hist;
 mod json;
 mod lines;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod report;
 mod row;
 mod stuck;
+#[cfg(feature = "parquet")]
+mod whole;
 
 use anyhow::Result;
 use bytes::BytesMut;
 
+#[cfg(feature = "parquet")]
+pub use self::parquet::{Dataset, ParquetSink};
 pub use self::{
+    anonymous::AnonymousSink,
     csv::CsvSink,
     hist::{HistKey, HistOptions, HistSink},
     json::JsonSink,
@@ -41,6 +49,8 @@ pub struct Start {
     pub snapshot: String,
     /// Whether owners can be told, and how.
     pub owner: String,
+    /// Which boot of the host, if a recording says so.
+    pub boot_id: Option<String>,
 }
 
 /// Renders updates.

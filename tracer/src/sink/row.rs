@@ -5,7 +5,9 @@ use std::{borrow::Cow, io::Write as _, net::IpAddr, time::Duration};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::Error as _};
 
-use crate::engine::{ClosedFirst, EndReason, Endpoint, IpVersion, Irregularity, Mono, Transition};
+use crate::engine::{
+    ClosedFirst, EndReason, Endpoint, IpVersion, Irregularity, Mono, Process, Transition,
+};
 
 /// Times of day from kernel time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,10 +95,7 @@ impl<'a> Row<'a> {
             conn: t.conn.map(|c| c.0),
             cookie: (t.cookie != 0).then_some(t.cookie),
             pid: owned.then_some(t.owner.pid),
-            comm: t
-                .process
-                .as_ref()
-                .map(|p| String::from_utf8_lossy(p.name.bytes())),
+            comm: comm(t.process.as_ref()),
             owner_source: Some(t.owner.source.name()),
             uid: t.process.as_ref().map(|p| p.uid),
             netns: (t.netns != 0).then_some(t.netns),
@@ -128,6 +127,13 @@ impl<'a> Row<'a> {
             ..Self::default()
         }
     }
+}
+
+/// A process's name; an empty one is none.
+pub fn comm(process: Option<&Process>) -> Option<Cow<'_, str>> {
+    let name = process.map(|process| process.name.bytes());
+    name.filter(|name| !name.is_empty())
+        .map(String::from_utf8_lossy)
 }
 
 /// Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.

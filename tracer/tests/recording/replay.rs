@@ -92,6 +92,7 @@ fn start() -> Start {
         time_wait: "timer".to_owned(),
         snapshot: "iter".to_owned(),
         owner: "accept".to_owned(),
+        boot_id: None,
     }
 }
 

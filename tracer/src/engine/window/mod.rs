@@ -252,7 +252,7 @@ impl Window {
         self.totals.count_connection(course, outcome);
         let pid = story.subject.pid;
         self.groups.each(story.subject, |row| {
-            row.count_connection(course, outcome, pid)
+            row.count_connection(course, outcome, pid);
         });
     }
 }
