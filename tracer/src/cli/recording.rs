@@ -181,6 +181,8 @@ pub enum ExportFormat {
     Csv,
     /// Tables of transitions and of connections, by host and hour, for DuckDB, Spark and others.
     Parquet,
+    /// Connections as tracks, for ui.perfetto.dev.
+    Perfetto,
 }
 
 /// `verify`.

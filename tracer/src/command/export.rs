@@ -1,6 +1,6 @@
 //! `export`: recordings for other tools.
 
-use std::{path::PathBuf, process::ExitCode, rc::Rc};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, rc::Rc};
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::{
     cli::{ExportArgs, ExportFormat},
     error::Failure,
     filter::{Filter, Window},
-    sink::{AnonymousSink, CsvSink, JsonSink, Sink},
+    sink::{AnonymousSink, CsvSink, JsonSink, PerfettoSink, Sink},
 };
 
 /// Runs it.
@@ -34,6 +34,7 @@ pub(super) async fn run(args: ExportArgs) -> Result<ExitCode> {
             rows(args, pseudonyms, sink).await
         }
         ExportFormat::Parquet => tables(args, pseudonyms).await,
+        ExportFormat::Perfetto => tracks(args, pseudonyms).await,
     }
 }
 
@@ -88,6 +89,22 @@ async fn tables(_args: ExportArgs, _pseudonyms: Option<Rc<Pseudonyms>>) -> Resul
     let why = "--to parquet: this tcpdwell was built without it (cargo feature 'parquet'); csv and ndjson \
                have the same transitions";
     Err(Failure::Usage(why.to_owned()).into())
+}
+
+/// Connections as tracks.
+async fn tracks(mut args: ExportArgs, pseudonyms: Option<Rc<Pseudonyms>>) -> Result<ExitCode> {
+    if args.output.is_none() && std::io::stdout().is_terminal() {
+        let why = "--to perfetto: nothing that a terminal can show: -o FILE is needed";
+        return Err(Failure::Usage(why.to_owned()).into());
+    }
+    let (filter, task) = whole_connections(&mut args)?;
+    let mut recordings = 0;
+    let sink = move || -> Box<dyn Sink> {
+        recordings += 1;
+        let (filter, pseudonyms) = (filter.clone(), pseudonyms.clone());
+        Box::new(PerfettoSink::new(recordings, filter, pseudonyms))
+    };
+    Box::pin(replay(task, &args.files, sink)).await
 }
 
 /// The filter for a sink that decides at the end of each connection, when its owner is known, and the

@@ -189,9 +189,9 @@ impl Lives {
         })
     }
 
-    /// A connection that is not wanted after all.
-    pub fn forget(&mut self, conn: ConnId) {
-        self.lives.remove(&conn);
+    /// A connection that is not wanted after all, as far as it was told.
+    pub fn forget(&mut self, conn: ConnId) -> Option<Life> {
+        self.lives.remove(&conn)
     }
 
     /// The end of the window: hands out the connections that are open then, and those whose end was

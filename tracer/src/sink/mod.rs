@@ -8,10 +8,10 @@ mod lines;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod perfetto;
 mod report;
 mod row;
 mod stuck;
-#[cfg(feature = "parquet")]
 mod whole;
 
 use anyhow::Result;
@@ -26,6 +26,7 @@ pub use self::{
     json::JsonSink,
     lines::{LineOptions, LinesSink},
     output::Output,
+    perfetto::PerfettoSink,
     report::{Render, ReportSink},
     stuck::{StuckOptions, StuckSink, WantsProcess},
 };

@@ -19,7 +19,7 @@ const MAX_CGROUPS: usize = 65_536;
 
 /// See the module. Whose a connection is, is decided by what is known of it last: the gate before it is
 /// to hold only the kernel's part of the filter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Whole {
     filter: Filter,
     states: StateSet,
@@ -30,6 +30,7 @@ pub(super) struct Whole {
     latest: Mono,
     lives: Lives,
     cgroups: HashMap<u64, Arc<str>>,
+    unwanted: u64,
 }
 
 impl Whole {
@@ -38,18 +39,8 @@ impl Whole {
             states: filter.states,
             filter,
             pseudonyms,
-            clock: WallClock::default(),
-            first_clock: WallClock::default(),
-            began: None,
-            latest: Mono(0),
-            lives: Lives::default(),
-            cgroups: HashMap::new(),
+            ..Self::default()
         }
-    }
-
-    /// A transition as it may be shown, if it is wanted.
-    pub(super) fn shown(&self, t: &Transition) -> Option<Transition> {
-        self.filter.wants(t).then(|| self.disguised(t))
     }
 
     fn disguised(&self, t: &Transition) -> Transition {
@@ -73,20 +64,9 @@ impl Whole {
         self.cgroups.get(&id).cloned()
     }
 
-    /// The state that a connection is known to be in.
-    pub(super) fn state(&self, t: &Transition) -> Option<crate::engine::TcpState> {
-        self.lives.state(t.conn)
-    }
-
     /// ns since 1970.
     pub(super) fn wall_ns(&self, at: Mono) -> Option<i64> {
         i64::try_from(self.clock.at(at)?.as_nanosecond()).ok()
-    }
-
-    /// The bounds of what was read.
-    pub(super) fn span(&self) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>) {
-        let began = self.began.unwrap_or(self.latest);
-        (self.first_clock.at(began), self.clock.at(self.latest))
     }
 
     /// Takes it in; a connection that is over now, if it is wanted.
@@ -98,7 +78,8 @@ impl Whole {
             }
             Update::Irregular(irregularity) => self.lives.irregular(irregularity),
             Update::Forgotten(conn) => {
-                self.lives.forget(*conn);
+                let life = self.lives.forget(*conn);
+                self.unwanted += life.map_or(0, |life| u64::from(life.transitions));
                 None
             }
             Update::Cgroup(fact) => {
@@ -149,5 +130,30 @@ impl Whole {
             last: self.disguised(&life.last),
             ..life
         })
+    }
+}
+
+/// For who shows transitions too.
+#[cfg(feature = "parquet")]
+impl Whole {
+    /// A transition as it may be shown, if it is wanted.
+    pub(super) fn shown(&self, t: &Transition) -> Option<Transition> {
+        self.filter.wants(t).then(|| self.disguised(t))
+    }
+
+    /// The state that a connection is known to be in.
+    pub(super) fn state(&self, t: &Transition) -> Option<crate::engine::TcpState> {
+        self.lives.state(t.conn)
+    }
+
+    /// The bounds of what was read.
+    pub(super) fn span(&self) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>) {
+        let began = self.began.unwrap_or(self.latest);
+        (self.first_clock.at(began), self.clock.at(self.latest))
+    }
+
+    /// Transitions that were told of connections that the recording's filter turned out not to want.
+    pub(super) const fn unwanted(&self) -> u64 {
+        self.unwanted
     }
 }

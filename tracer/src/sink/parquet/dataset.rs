@@ -61,6 +61,9 @@ pub(super) struct Recording {
     pub(super) start: Option<Timestamp>,
     pub(super) end: Option<Timestamp>,
     pub(super) completeness: Completeness,
+    /// In the table, but of connections that the recording's filter turned out not to want: no report
+    /// counts them.
+    pub(super) unwanted_transitions: u64,
 }
 
 #[derive(Debug, Serialize)]

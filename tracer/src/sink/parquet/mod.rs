@@ -114,7 +114,7 @@ impl Sink for ParquetSink {
         completeness: &Completeness,
         _out: &mut BytesMut,
     ) -> Result<()> {
-        let mut whole = std::mem::replace(&mut self.whole, Whole::new(Filter::default(), None));
+        let mut whole = std::mem::take(&mut self.whole);
         whole.close(engine, |whole, life| self.connection(whole, life))?;
         let (start, end) = whole.span();
         let hooks = self.start.clone();
@@ -131,6 +131,7 @@ impl Sink for ParquetSink {
             start,
             end,
             completeness: *completeness,
+            unwanted_transitions: whole.unwanted(),
         });
         Ok(())
     }
