@@ -15,6 +15,7 @@ mod cli;
 mod paths;
 mod privileges;
 mod process;
+mod python;
 mod run;
 mod stopwatch;
 mod test;

@@ -5,22 +5,33 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli::TestArgs;
-use crate::{cargo, paths, privileges, process};
+use crate::{cargo, paths, privileges, process, python};
 
 /// Tells the live test binary that it must run, not skip.
 const LIVE: &str = "TCPDWELL_LIVE";
+/// Tells tests which Python to read exports with.
+const PYTHON: &str = "TCPDWELL_PYTHON";
 
 pub(crate) fn execute(args: &TestArgs) -> Result<ExitCode> {
     let skipped = skip_reason(args.no_live, &privileges::missing_for_live_tests()?);
-    let mut cargo = cargo::command(&paths::repository()?);
+    let repo = paths::repository()?;
+    let python = python::interpreter(&repo);
+    let mut cargo = cargo::command(&repo);
     cargo.args(["test", "--workspace"]).args(&args.args);
     match skipped {
         Some(_) => cargo.env_remove(LIVE),
         None => cargo.env(LIVE, "1"),
     };
+    match &python {
+        Ok(python) => cargo.env(PYTHON, python),
+        Err(_) => cargo.env_remove(PYTHON),
+    };
     let result = process::run(&mut cargo);
     if let Some(reason) = skipped {
         println!("skipped: live tests: {reason}");
+    }
+    if let Err(why) = python {
+        println!("skipped: reading exports with DuckDB, Polars and Perfetto: {why:#}");
     }
     result.map(|()| ExitCode::SUCCESS)
 }

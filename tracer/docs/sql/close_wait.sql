@@ -1,6 +1,6 @@
 -- Who sits in CLOSE_WAIT at the end, and for how long at least.
 select pid, comm, lport, count(*) as open, max(age_ns) as oldest_ns
 from connections
-where outcome = 'open' and state = 'CLOSE_WAIT'
+where state = 'CLOSE_WAIT' and age_ns is not null
 group by pid, comm, lport
 order by open desc, pid, comm, lport

@@ -36,6 +36,7 @@ mod workload;
 mod test_diagnose;
 mod test_ends;
 mod test_exact;
+mod test_export;
 mod test_filters;
 mod test_hist;
 mod test_hostile_comm;
@@ -52,3 +53,6 @@ mod test_storm;
 mod test_stuck;
 mod test_two_tools;
 mod test_without_btf;
+
+#[path = "../python/mod.rs"]
+mod python;

@@ -1,10 +1,18 @@
 //! Recordings without a kernel: what goes in comes out, and damage is noticed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so and stops"
+)]
 
 mod any;
 mod codec;
 mod damage;
+mod export;
 mod golden;
 mod made;
 mod replay;
+
+#[path = "../python/mod.rs"]
+mod python;
