@@ -63,6 +63,10 @@ pub(super) async fn replay(
 pub(super) struct Replayed {
     pub(super) code: ExitCode,
     /// It was not broken off.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "a manifest says it")
+    )]
     pub(super) is_whole: bool,
 }
 

@@ -43,7 +43,8 @@ fn exports_of_a_recording_say_what_its_report_says() {
     assert!(opened.as_u64() > Some(50), "{opened}: {ledger:?}");
     let tracks = [path("trace.pftrace"), path("report.json")];
     python::run(TEST, "tracks.py", tracks);
-    if cfg!(feature = "parquet") {
+    #[cfg(feature = "parquet")]
+    {
         run(&["export", "--to", "parquet"], "tables");
         let tables = [path("tables"), path("report.json"), python::sql()];
         python::run(TEST, "tables.py", tables);

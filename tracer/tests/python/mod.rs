@@ -1,11 +1,6 @@
 //! Asking the programs that exports are made for: Python packages, which `cargo xtask test` sets up.
 
-use std::{
-    env,
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, ffi::OsStr, path::Path, process::Command};
 
 /// Runs a script that lies beside this file; what it says of what it found. `None`: there is no Python
 /// with the packages (said already).
@@ -34,6 +29,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(
 }
 
 /// The queries that are shipped.
-pub(crate) fn sql() -> PathBuf {
+#[cfg(feature = "parquet")]
+pub(crate) fn sql() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sql")
 }
