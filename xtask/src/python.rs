@@ -12,6 +12,9 @@ use crate::{apt, paths, process};
 /// The packages, under the repository.
 const REQUIREMENTS: &str = "tracer/tests/python/requirements.txt";
 
+const IMPORTS: &str =
+    "import duckdb, polars; from perfetto.protos.perfetto.trace import perfetto_trace_pb2";
+
 /// The interpreter; why there is none is for a person to read.
 pub(crate) fn interpreter(repo: &Path) -> Result<PathBuf> {
     let requirements = repo.join(REQUIREMENTS);
@@ -38,6 +41,8 @@ pub(crate) fn interpreter(repo: &Path) -> Result<PathBuf> {
     install.args(["--quiet", "--retries", "1", "--timeout", "20"]);
     install.args(["--only-binary", ":all:", "--requirement"]);
     quietly(install.arg(&requirements)).context("the packages are not to be had")?;
+    let mut try_them = Command::new(making.path().join("bin/python"));
+    quietly(try_them.args(["-c", IMPORTS])).context("the packages don't work here")?;
     if let Err(error) = std::fs::rename(making.path(), &place)
         && !python.is_file()
     {

@@ -49,7 +49,7 @@ pub enum Verb {
     Hist(Box<HistArgs>),
     /// Write what happens into a recording: studied elsewhere, it gives the same answers.
     Record(Box<RecordArgs>),
-    /// A recording's transitions in another format.
+    /// Recordings for other tools: rows, tables or tracks.
     Export(Box<ExportArgs>),
     /// Look whether recordings are intact.
     Verify(VerifyArgs),
