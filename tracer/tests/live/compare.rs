@@ -92,12 +92,12 @@ fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
 fn lacking(ledger: &Ledger, found: &[Vec<bool>], rows: &[&Row]) -> String {
     let lacking = ledger.ends.iter().zip(found);
     let lacking = lacking.filter(|(_, found)| found.contains(&false)).take(3);
-    lacking
-        .map(|(end, found)| {
-            let printed: Vec<_> = rows.iter().filter(|r| r.key() == Some(end.key)).collect();
-            format!("{end:#?}\nprinted: {found:?}\n{printed:#?}\n")
-        })
-        .collect()
+    let mut text = String::new();
+    for (end, found) in lacking {
+        let printed: Vec<_> = rows.iter().filter(|r| r.key() == Some(end.key)).collect();
+        text += &format!("{end:#?}\nprinted: {found:?}\n{printed:#?}\n");
+    }
+    text
 }
 
 /// A second child of one handshake: told as what it is, and never as a connection.
@@ -136,9 +136,11 @@ pub(crate) fn every_fate_is_known(rows: &[&Row]) {
 /// Compares, and wants everything: one `conn` per end, every role, every owner.
 pub(crate) fn exact(ledger: &Ledger, rows: &[&Row]) {
     let (verdict, found) = matched(ledger, rows);
-    if verdict.missing + verdict.halves > 0 {
-        panic!("{verdict:?}: for example {}", lacking(ledger, &found, rows));
-    }
+    assert!(
+        verdict.missing + verdict.halves == 0,
+        "{verdict:?}: for example {}",
+        lacking(ledger, &found, rows)
+    );
     assert_eq!(
         rows.len() as u64 + verdict.late_missing - 2 * verdict.dropped,
         ledger.transitions() as u64,
