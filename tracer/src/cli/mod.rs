@@ -20,7 +20,8 @@ pub use stuck::{StuckArgs, StuckFormat};
 pub use values::RingSize;
 
 use crate::{
-    ebpf::{Options, StateSource, TimewaitSource},
+    ebpf::{Options, SnapshotOptions, SnapshotSource, StateSource, TimewaitSource},
+    engine::TcpState,
     filter::Filter,
 };
 
@@ -229,8 +230,11 @@ pub struct LiveArgs {
     /// Where the lives of TIME_WAIT sockets come from; auto takes the best that proves itself.
     #[arg(long, value_name = "HOOK", value_enum, default_value_t)]
     pub tw_source: TimewaitSourceArg,
+    /// Where the sockets that are there come from, and who holds them; auto takes the best that works.
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
+    pub snapshot_source: SnapshotSourceArg,
     /// A bit for each state whose sockets a snapshot leaves out.
-    #[arg(skip)]
+    #[arg(skip = 1_u32 << TcpState::NewSynRecv.index())]
     pub(crate) snapshot_without: u32,
 }
 
@@ -251,7 +255,10 @@ impl LiveArgs {
             timewait_forced: timewait.len() == 1,
             timewait,
             filter,
-            snapshot_without: self.snapshot_without,
+            snapshot: SnapshotOptions {
+                forced: self.snapshot_source.forced(),
+                without: self.snapshot_without,
+            },
             log_level,
         }
     }
@@ -273,6 +280,30 @@ pub enum TimewaitSourceArg {
     Sampling,
     /// Don't ask: TIME_WAIT shows as CLOSE.
     None,
+}
+
+/// `--snapshot-source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotSourceArg {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// The kernel's iterators over sockets and files, by BPF.
+    Iterators,
+    /// sock_diag, as 'ss' asks, and the descriptors in /proc.
+    #[value(name = "sock_diag")]
+    SockDiag,
+}
+
+impl SnapshotSourceArg {
+    /// The one to use, if any is to be forced.
+    pub const fn forced(self) -> Option<SnapshotSource> {
+        match self {
+            Self::Auto => None,
+            Self::Iterators => Some(SnapshotSource::Iterators),
+            Self::SockDiag => Some(SnapshotSource::SockDiag),
+        }
+    }
 }
 
 /// `--format` of `trace`.

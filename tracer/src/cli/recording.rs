@@ -13,7 +13,7 @@ use crate::{error::Failure, filter::Window, recording::Rotation};
 pub struct FromArgs {
     /// Read these recordings instead of the running kernel, one after another.
     #[arg(long = "from", help_heading = "Recordings", value_name = "FILE", num_args = 1.., id = "from",
-          conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "command"])]
+          conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "snapshot_source", "command"])]
     pub files: Vec<PathBuf>,
     /// Only transitions at or after this time: '2026-11-21 10:30' here, or 2026-11-21T10:30:00Z.
     #[arg(long, help_heading = "Recordings", value_name = "TIME", requires = "from",

@@ -24,9 +24,10 @@ not_closed, unknown."
 pub struct StuckArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Only sockets that are known to be in their state for so long; 0: all.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::age)]
-    pub older_than: Duration,
+    /// Only sockets that are known to be in their state for so long; 0: all. [default: 5s, and those of
+    /// which nothing is known]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
+    pub older_than: Option<Duration>,
     /// Watch, and look again every interval.
     #[arg(long)]
     pub watch: bool,

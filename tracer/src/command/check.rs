@@ -9,12 +9,13 @@ use super::require;
 use crate::{
     cli::{CheckArgs, CheckFormat},
     ebpf::{
-        AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, StateSource, TimewaitSource,
-        tracefs_is_mounted,
+        AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, SnapshotSource, StateSource,
+        TimewaitSource, tracefs_is_mounted,
     },
     error::Failure,
     filter::Filter,
     logging,
+    source::live::eyes,
 };
 
 #[derive(Debug, Serialize)]
@@ -126,8 +127,35 @@ impl Report {
             netns: source == StateSource::TpBtf,
             owner,
             accept: probes.accept().map(AcceptSource::name),
-            snapshot: probes.has_iterators().then_some("iter"),
+            snapshot: None,
         };
+        match eyes(probes) {
+            Ok(Some(SnapshotSource::Iterators)) => {
+                self.hooks.snapshot = Some(SnapshotSource::Iterators.name());
+            }
+            Ok(Some(SnapshotSource::SockDiag)) => {
+                self.hooks.snapshot = Some(SnapshotSource::SockDiag.name());
+                self.degrade(
+                    "sockets older than the trace",
+                    "looked at by sock_diag and /proc: no start of older TIME_WAITs, no references to \
+                     files, and every process's descriptors are read",
+                    "iterators: Linux 5.9 or later, with BTF (and no --snapshot-source sock_diag)",
+                );
+            }
+            Ok(None) => self.degrade(
+                "sockets older than the trace",
+                "neither the iterators over sockets and files nor sock_diag can be used",
+                "Linux 5.9 or later with BTF, or the module tcp_diag",
+            ),
+            Err(error) => {
+                self.can_trace = false;
+                self.degrade(
+                    "sockets older than the trace",
+                    &format!("{error:#}"),
+                    "another --snapshot-source, or auto",
+                );
+            }
+        }
         for attempt in probes.attempts() {
             self.programs.push(Rung {
                 hook: attempt.rung,
@@ -148,13 +176,6 @@ impl Report {
                 "no hook tells of it; such sockets show as FIN_WAIT2 -> CLOSE",
                 "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
                  (kernel.kptr_restrict below 2, CAP_SYSLOG)",
-            );
-        }
-        if !probes.has_iterators() {
-            self.degrade(
-                "sockets older than the trace",
-                "the iterators over sockets and files can't be used",
-                "Linux 5.9 or later, with BTF",
             );
         }
         match probes.accept() {

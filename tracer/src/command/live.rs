@@ -9,7 +9,10 @@ use tracer_common::filter::NETNS;
 use super::require;
 use crate::{
     cli::RunArgs,
-    ebpf::{Kernel, Probes, StateSource, TimewaitSource, drop_privileges, keep_privileges_to_look},
+    ebpf::{
+        Kernel, Probes, SnapshotSource, StateSource, TimewaitSource, drop_privileges,
+        keep_privileges_to_look,
+    },
     engine::{Engine, Limits},
     error::Failure,
     filter::{Filter, Gate},
@@ -68,7 +71,7 @@ impl Live {
         let probes = Probes::attach(kernel, &options)?;
         let source = LiveSource::new(probes, &filter)?;
         accept_rung(source.probes(), &filter)?;
-        let start = start(kernel.release.clone(), source.probes());
+        let start = start(kernel.release.clone(), &source);
         Ok(Self {
             stdout_is_ours: args.output.is_none(),
             args,
@@ -146,7 +149,8 @@ fn engine(looks: bool) -> Engine {
 }
 
 /// What the run stands on.
-fn start(kernel: String, probes: &Probes) -> Start {
+fn start(kernel: String, source: &LiveSource) -> Start {
+    let probes = source.probes();
     Start {
         host: fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_default()
@@ -158,12 +162,10 @@ fn start(kernel: String, probes: &Probes) -> Start {
             .timewait()
             .map_or("none", TimewaitSource::name)
             .to_owned(),
-        snapshot: if probes.has_iterators() {
-            "iter"
-        } else {
-            "none"
-        }
-        .to_owned(),
+        snapshot: source
+            .snapshot()
+            .map_or("none", SnapshotSource::name)
+            .to_owned(),
         owner: match probes.accept() {
             Some(source) => source.name(),
             None if probes.knows_tasks() => "state",

@@ -9,12 +9,12 @@ use super::{live::Live, require};
 use crate::{
     cli::{StuckArgs, StuckFormat},
     clock,
-    ebpf::{Iterators, Kernel},
+    ebpf::{Iterators, Kernel, Options, SnapshotSource},
     engine::{
         Engine, Limits, StateSet, TcpState,
-        stuck::{LINGERING, StuckSocket},
+        stuck::{LINGERING, OlderThan, StuckSocket},
     },
-    enrich::{self, CgroupPaths, Target},
+    enrich::{self, CgroupPaths, Means, Target},
     error::Failure,
     filter::Filter,
     logging,
@@ -23,6 +23,13 @@ use crate::{
 
 /// Rows for people, unless they ask for others.
 const ROWS: usize = 20;
+
+/// What is younger is about to go: unless they ask for it. Only of CLOSE_WAIT and FIN_WAIT2 does the
+/// kernel know how old one is; the others are not to go unseen.
+const LINGERS: OlderThan = OlderThan {
+    age: Duration::from_secs(5),
+    or_unknown: true,
+};
 
 /// Runs it: one look, or a look every interval, while the state changes are traced.
 pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> {
@@ -36,7 +43,7 @@ pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> 
     let watches = args.watch || args.run.duration.is_some() || !args.run.command.is_empty();
     let sink = StuckSink::new(StuckOptions {
         states,
-        older_than: args.older_than,
+        older_than: args.older_than.map_or(LINGERS, OlderThan::from),
         wants: wants(&filter),
         interval: args.watch.then_some(args.interval),
         limit: args.limit.unwrap_or(match args.format {
@@ -48,7 +55,9 @@ pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> 
         json: args.format == StuckFormat::Json,
     });
     if watches {
-        args.run.live.snapshot_without = !wanted(states) & 1 << TcpState::TimeWait.index();
+        // What comes and goes meanwhile is followed, too.
+        let told = 1 << TcpState::TimeWait.index() | 1 << TcpState::NewSynRecv.index();
+        args.run.live.snapshot_without = !wanted(states) & told;
         let every = args.watch.then_some(args.interval);
         return Live::attach(args.run, verbosity)?
             .looking(every)
@@ -93,15 +102,22 @@ fn look(
     verbosity: u8,
 ) -> Result<ExitCode> {
     let began = clock::monotonic();
-    let kernel = Kernel::look();
-    require(&kernel)?;
     let mut output = Output::open(args.run.output.as_deref())?;
     let mut options = (args.run.live).options(filter.clone(), logging::level(verbosity));
-    options.snapshot_without = !wanted(states);
-    let mut iterators = Iterators::load(&kernel, &options)?;
+    options.snapshot.without = !wanted(states);
+    let mut iterators = iterators(&options)?;
     let loaded = clock::monotonic();
-    let snapshot = enrich::take(&mut iterators, filter)?;
+    let means = iterators
+        .as_mut()
+        .map_or(Means::SockDiag, |iterators| Means::Iterators(iterators));
+    let snapshot = enrich::take(means, options.snapshot.without, filter)?;
     let looked = clock::monotonic();
+    if snapshot.unreadable > 0 {
+        logging::note(&format!(
+            "{} processes may not be looked into: what they hold is not known. As root it is",
+            snapshot.unreadable
+        ));
+    }
     let mut events = snapshot.events;
     CgroupPaths::default().tell(&mut events, 0);
     let mut engine = Engine::new(Limits::default());
@@ -128,6 +144,24 @@ fn look(
         return kill(&shown, args.yes);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to look with; `None`: `sock_diag`, which needs neither BPF nor privileges.
+fn iterators(options: &Options) -> Result<Option<Iterators>> {
+    let forced = options.snapshot.forced;
+    if forced == Some(SnapshotSource::SockDiag) {
+        return Ok(None);
+    }
+    let kernel = Kernel::look();
+    require(&kernel)?;
+    match Iterators::load(&kernel, options) {
+        Ok(iterators) => Ok(Some(iterators)),
+        Err(error) if forced.is_none() => {
+            log::info!("the iterators can't be used, but sock_diag: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error.context("--snapshot-source iterators")),
+    }
 }
 
 /// Destroys the sockets, if that was confirmed.
@@ -194,6 +228,9 @@ fn millis(duration: Duration) -> f64 {
 /// What the kernel has to show: those states, whatever may stand for them, and listeners.
 fn wanted(states: StateSet) -> u32 {
     let mut bits = 1 << TcpState::Listen.index();
+    if states.contains(TcpState::SynRecv) {
+        bits |= 1 << TcpState::NewSynRecv.index();
+    }
     for state in LINGERING.into_iter().filter(|s| states.contains(*s)) {
         bits |= 1 << state.index();
         if state == TcpState::FinWait2 {

@@ -15,6 +15,34 @@ use super::{
     types::Types,
 };
 
+/// Where a look at the sockets comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotSource {
+    /// The kernel's iterators over sockets and files.
+    Iterators,
+    /// `sock_diag`, and the descriptors in /proc.
+    SockDiag,
+}
+
+impl SnapshotSource {
+    /// The stable token.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iterators => "iter",
+            Self::SockDiag => "sock_diag",
+        }
+    }
+}
+
+/// How looks are to be taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SnapshotOptions {
+    /// From here, and from nowhere else.
+    pub forced: Option<SnapshotSource>,
+    /// A bit for each state whose sockets are left out.
+    pub without: u32,
+}
+
 /// What a look is taken with.
 pub trait Iterate {
     /// An iterator over the TCP sockets of the network namespace of whoever opens it.

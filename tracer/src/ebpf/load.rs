@@ -47,7 +47,7 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         .override_global("HAS_TASK_BTF", &has_cookie, true)
         .override_global("TIMEWAIT", &timewait[..], true)
         .override_global("SNAPSHOT", &snapshot[..], true)
-        .override_global("SNAPSHOT_WITHOUT", &options.snapshot_without, true)
+        .override_global("SNAPSHOT_WITHOUT", &options.snapshot.without, true)
         .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
         .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
         .override_global("HAS_FILTER", &has_filter, true)

@@ -15,7 +15,7 @@ use super::{
     btf::Btf,
     counters::{self, CounterMap},
     early,
-    iterators::{Iterate, iterate},
+    iterators::{Iterate, SnapshotOptions, SnapshotSource, iterate},
     kernel::Kernel,
     layout,
     load::{Globals, descriptor, hook, load, loading, program, take_map, verify},
@@ -63,8 +63,8 @@ pub struct Options {
     pub timewait_forced: bool,
     /// What is wanted.
     pub filter: Filter,
-    /// A bit for each state whose sockets a snapshot leaves out.
-    pub snapshot_without: u32,
+    /// How the sockets that are there are looked at.
+    pub snapshot: SnapshotOptions,
     /// Which diagnostics the kernel programs send.
     pub log_level: LevelFilter,
 }
@@ -113,6 +113,7 @@ pub struct Probes {
     timewait: Option<TimewaitSource>,
     accept: Option<AcceptSource>,
     has_iterators: bool,
+    snapshot: SnapshotOptions,
     symbols: Symbols,
     hz: Option<u32>,
     has_cookie: bool,
@@ -255,8 +256,9 @@ impl Probes {
         }
         let first = descriptor(&mut ebpf, names[0])?;
         let snapshot = match &types.snapshot {
-            Ok(()) => timewait::load_iterators(&mut ebpf, btf),
-            Err(error) => Err(error.clone().into()),
+            _ if options.snapshot.forced == Some(SnapshotSource::SockDiag) => None,
+            Ok(()) => Some(timewait::load_iterators(&mut ebpf, btf)),
+            Err(error) => Some(Err(error.clone().into())),
         };
         let mut probes = Self::attached(
             ebpf,
@@ -267,11 +269,8 @@ impl Probes {
             options,
         )?;
         probes.accept = accept;
-        probes.has_iterators = snapshot.is_ok();
-        if let Err(error) = snapshot {
-            if timewait == Some(TimewaitSource::Sampling) {
-                return Err(unavailable(error).into());
-            }
+        probes.has_iterators = matches!(snapshot, Some(Ok(())));
+        if let Some(Err(error)) = snapshot {
             let rung = "iter/tcp and iter/task_file";
             probes.attempts.push(Attempt::failed(rung, &error));
         }
@@ -411,6 +410,7 @@ impl Probes {
             timewait: None,
             accept: None,
             has_iterators: false,
+            snapshot: options.snapshot,
             symbols: Symbols::default(),
             hz: None,
             has_cookie: globals.has_cookie,
@@ -440,9 +440,14 @@ impl Probes {
         self.accept
     }
 
-    /// Whether sockets older than the trace can be found.
+    /// Whether the iterators over sockets and files are loaded.
     pub fn has_iterators(&self) -> bool {
         self.has_iterators
+    }
+
+    /// How looks are to be taken.
+    pub fn snapshot(&self) -> SnapshotOptions {
+        self.snapshot
     }
 
     /// What the records of this kernel are read by.

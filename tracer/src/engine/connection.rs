@@ -3,8 +3,32 @@
 use super::{closing::ClosedFirst, owner::Owner, state::TcpState, time::Mono, tuple::FourTuple};
 
 /// The kernel's address of a socket or of a timewait minisock. The kernel reuses it within microseconds of the socket's end.
+///
+/// Whoever asks by `sock_diag` is not told it; then it is made of the cookie ([`SockId::of_cookie`]),
+/// until an event shows the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SockId(pub u64);
+
+impl SockId {
+    /// No address begins with these two bits.
+    const MADE_UP: u64 = 0b01;
+
+    /// What stands for the address of the socket with this cookie. Before 5.12 each network namespace
+    /// counts its cookies by itself.
+    pub const fn of_cookie(cookie: u64, netns: u32) -> Self {
+        // Mixed, for the sum of two counters is soon another's (the finalizer of SplitMix64).
+        let mut id = cookie ^ (netns as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        id = (id ^ id >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ id >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self((id ^ id >> 31) >> 2 | Self::MADE_UP << 62)
+    }
+
+    /// Whether it is the kernel's address.
+    #[inline]
+    pub const fn is_address(self) -> bool {
+        self.0 >> 62 != Self::MADE_UP
+    }
+}
 
 /// One connection (or listener), in order of first sight. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

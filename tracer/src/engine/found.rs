@@ -16,7 +16,8 @@ impl Engine {
     /// A process was found to hold a socket. On a socket that called `connect` it adds nothing.
     pub(super) fn held(&mut self, held: &Held) {
         let owner = self.processes.owner(held.pid, held.source);
-        let slot = self.table.find(held.sock);
+        let found = self.adopt(held.sock, held.cookie, 0, None);
+        let slot = found.or_else(|| self.table.find(held.sock));
         if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
             && !connection.is_another(held.cookie)
         {
@@ -27,6 +28,8 @@ impl Engine {
     /// A socket of the snapshot. One that we follow already was not there before, or changed since:
     /// only who holds it may be news.
     pub(super) fn found(&mut self, at: Mono, found: &Found, updates: &mut Vec<Update>) {
+        let sock = self.address_of(found.sock, found.cookie, found.netns, &found.tuple);
+        let found = &Found { sock, ..*found };
         let source = if found.pid == 0 {
             OwnerSource::Unknown
         } else {

@@ -173,12 +173,12 @@ impl Engine {
 
     fn state_change(&mut self, at: Mono, change: &StateChange, updates: &mut Vec<Update>) {
         self.ledger.delivered += 1;
+        let known = self.known(change);
         if change.unwanted {
             let forgotten = self.table.remove(change.sock);
             updates.extend(forgotten.map(|c| Update::Forgotten(c.id)));
             return;
         }
-        let known = self.table.find(change.sock);
         if change.twin && self.is_repeat(known, change) {
             self.ledger.repeats += 1;
             return;
@@ -268,11 +268,12 @@ impl Engine {
             return;
         };
         if !connection.tuple.is_complete() {
-            connection.tuple = merged(connection.tuple, change.tuple);
+            connection.tuple = change.tuple.over(connection.tuple);
         }
         if connection.cookie == 0 {
             connection.cookie = change.cookie;
         }
+        self.table.note(slot);
     }
 
     /// Whether the socket has become another connection, whose beginning or whose predecessor's end
@@ -565,18 +566,6 @@ fn named_by(change: &StateChange, processes: &Processes) -> Owner {
         _ => OwnerSource::Close,
     };
     processes.owner(change.pid, source)
-}
-
-/// What is known now, over what was known before.
-fn merged(before: FourTuple, now: FourTuple) -> FourTuple {
-    let mut tuple = now;
-    if now.local.port == 0 {
-        tuple.local.port = before.local.port;
-    }
-    if now.remote.port == 0 {
-        tuple.remote = before.remote;
-    }
-    tuple
 }
 
 pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {

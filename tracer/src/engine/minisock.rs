@@ -29,6 +29,7 @@ impl Engine {
         updates: &mut Vec<Update>,
     ) {
         self.ledger.delivered += 1;
+        self.adopt(rearmed.tw, rearmed.cookie, 0, None);
         let slot = self.minisock(rearmed.tw, rearmed.cookie);
         let state = slot.and_then(|slot| self.table.get(slot)).map(|c| c.state);
         match (slot, state, rearmed.state) {
@@ -47,6 +48,7 @@ impl Engine {
             // Concluded from a look, and no event of the kernel.
             self.ledger.implied += 1;
         }
+        self.adopt(end.tw, end.cookie, end.netns, Some(&end.tuple));
         let slot = match (self.table.find(end.tw), self.minisock(end.tw, end.cookie)) {
             (_, Some(slot)) if self.belongs(slot, end) => Some(slot),
             (Some(slot), _) => {

@@ -3,9 +3,11 @@
 //! No clock, no I/O, no lock, no async: time comes in with each event. The same events give the
 //! same updates, whether they come from a kernel or from a file.
 
+mod adopt;
 mod closing;
 mod connection;
 mod course;
+mod ends;
 mod event;
 mod found;
 mod histogram;

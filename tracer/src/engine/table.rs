@@ -3,7 +3,11 @@
 use hashbrown::HashMap;
 use slab::Slab;
 
-use super::connection::{Connection, SockId};
+use super::{
+    connection::{Connection, SockId},
+    ends::Ends,
+    tuple::FourTuple,
+};
 
 /// A place in the table, as long as the connection is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub struct Table {
     by_sock: HashMap<SockId, Slot>,
     connections: Slab<Connection>,
     limit: usize,
+    /// Kept from the first socket on whose address is not told.
+    ends: Option<Box<Ends>>,
 }
 
 impl Table {
@@ -24,6 +30,7 @@ impl Table {
             by_sock: HashMap::new(),
             connections: Slab::new(),
             limit: limit.min(u32::MAX as usize),
+            ends: None,
         }
     }
 
@@ -60,6 +67,7 @@ impl Table {
         let sock = connection.sock;
         let slot = Slot(u32::try_from(self.connections.insert(connection)).ok()?);
         self.by_sock.insert(sock, slot);
+        self.note(slot);
         Some(slot)
     }
 
@@ -67,7 +75,11 @@ impl Table {
     #[inline]
     pub fn remove(&mut self, sock: SockId) -> Option<Connection> {
         let slot = self.by_sock.remove(&sock)?;
-        self.connections.try_remove(slot.0 as usize)
+        let connection = self.connections.try_remove(slot.0 as usize)?;
+        if let Some(ends) = &mut self.ends {
+            ends.forget(slot, &connection);
+        }
+        Some(connection)
     }
 
     /// What was on `from` is on `to` from now on; what was there is forgotten.
@@ -80,6 +92,57 @@ impl Table {
             connection.sock = to;
             self.by_sock.insert(to, slot);
         }
+    }
+
+    /// Has learned its cookie or its ends. Who stood there only by these, under no address, was itself.
+    #[inline]
+    pub fn note(&mut self, slot: Slot) {
+        let Some(ends) = &mut self.ends else {
+            return;
+        };
+        let Some(connection) = self.connections.get(slot.0 as usize) else {
+            return;
+        };
+        let before = ends.note(slot, connection);
+        let twin = before.filter(|before| *before != slot);
+        let twin = twin.and_then(|before| self.connections.get(before.0 as usize));
+        if let Some(sock) = twin.map(|twin| twin.sock)
+            && !sock.is_address()
+        {
+            self.remove(sock);
+        }
+    }
+
+    /// Who is known by this cookie, else by these ends: where no address is told.
+    pub fn locate(&self, cookie: u64, netns: u32, tuple: Option<&FourTuple>) -> Option<Slot> {
+        let ends = self.ends.as_ref()?;
+        let is_it = |slot: &Slot| {
+            self.get(*slot).is_some_and(|c| {
+                let same_space = netns == 0 || c.netns == 0 || netns == c.netns;
+                same_space && !c.is_another(cookie) && tuple.is_none_or(|t| !c.tuple.contradicts(t))
+            })
+        };
+        let by_cookie = ends.by_cookie(cookie).filter(is_it);
+        by_cookie.or_else(|| ends.by_ends(tuple?, netns).filter(is_it))
+    }
+
+    /// From here on [`Self::locate`] knows everybody.
+    pub fn index(&mut self) {
+        if self.ends.is_none() {
+            self.ends = Some(Box::default());
+            for (slot, connection) in &self.connections {
+                let slot = u32::try_from(slot).map(Slot);
+                if let (Ok(slot), Some(ends)) = (slot, &mut self.ends) {
+                    ends.note(slot, connection);
+                }
+            }
+        }
+    }
+
+    /// Whether there may be somebody without an address.
+    #[inline]
+    pub const fn is_indexed(&self) -> bool {
+        self.ends.is_some()
     }
 
     /// All that are followed, in no order that means anything.

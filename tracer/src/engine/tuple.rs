@@ -82,6 +82,18 @@ impl FourTuple {
         self.local.is_complete() && self.remote.is_complete()
     }
 
+    /// What is known now, over what was known before.
+    pub(super) fn over(self, before: Self) -> Self {
+        let mut tuple = self;
+        if tuple.local.port == 0 {
+            tuple.local.port = before.local.port;
+        }
+        if tuple.remote.port == 0 {
+            tuple.remote = before.remote;
+        }
+        tuple
+    }
+
     /// Whether the two can't be of the same connection: something that both know differs.
     #[inline]
     pub fn contradicts(&self, other: &Self) -> bool {

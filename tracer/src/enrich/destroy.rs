@@ -2,22 +2,19 @@
 //! (include/uapi/linux/inet_diag.h). Each is named by both ends and by its cookie where it has one,
 //! so that no other can be hit.
 
-use std::{
-    fs::File,
-    os::fd::{AsRawFd as _, OwnedFd},
-    os::unix::fs::MetadataExt as _,
-    thread,
-};
+use std::{fs::File, os::unix::fs::MetadataExt as _, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 use tracer_common::address::{self, AF_INET};
 
-use super::namespaces;
+use super::{
+    namespaces,
+    netlink::{self, HEADER, Selection, SockDiag},
+};
 use crate::engine::{Endpoint, FourTuple};
 
 /// A socket to be destroyed.
@@ -68,16 +65,10 @@ fn destroy_in(
 ) -> Result<Vec<(usize, Result<(), Errno>)>> {
     let work = move || {
         setns(&namespace, CloneFlags::CLONE_NEWNET).context("entering a network namespace")?;
-        let netlink = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkSockDiag,
-        )
-        .context("opening a netlink socket")?;
+        let kernel = SockDiag::open()?;
         let done = targets
             .into_iter()
-            .map(|(place, target)| (place, destroy_one(&netlink, &target)));
+            .map(|(place, target)| (place, destroy_one(&kernel, &target)));
         Ok(done.collect())
     };
     let thread = thread::Builder::new()
@@ -89,16 +80,12 @@ fn destroy_in(
         .unwrap_or_else(|_| Err(anyhow!("the thread that destroys sockets failed")))
 }
 
-fn destroy_one(netlink: &OwnedFd, target: &Target) -> Result<(), Errno> {
-    /// Bytes of `struct nlmsghdr`.
-    const HEADER: usize = 16;
-    send(netlink.as_raw_fd(), &request(target), MsgFlags::empty())?;
+fn destroy_one(kernel: &SockDiag, target: &Target) -> Result<(), Errno> {
+    kernel.ask(&request(target))?;
     let mut answer = [0; 512];
-    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    let answer = kernel.take(&mut answer)?;
     // struct nlmsgerr: 0, or the error as a negative number.
-    let error = answer
-        .get(HEADER..length)
-        .and_then(|body| body.first_chunk());
+    let error = answer.get(HEADER..).and_then(|body| body.first_chunk());
     match error.copied().map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(error) => Err(Errno::from_raw(error.saturating_neg())),
@@ -106,43 +93,33 @@ fn destroy_one(netlink: &OwnedFd, target: &Target) -> Result<(), Errno> {
     }
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+/// The request for one socket.
 fn request(target: &Target) -> Vec<u8> {
-    const LENGTH: u32 = 16 + 56;
     const SOCK_DESTROY: u16 = 21;
-    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
-    const IPPROTO_TCP: u8 = 6;
     let tuple = &target.tuple;
     let v4 = tuple.family == AF_INET;
-    let mut message = Vec::with_capacity(LENGTH as usize);
-    message.extend(LENGTH.to_ne_bytes());
-    message.extend(SOCK_DESTROY.to_ne_bytes());
-    message.extend(NLM_F_REQUEST_ACK.to_ne_bytes());
-    // Sequence, port.
-    message.extend([0; 8]);
-    let family = u8::try_from(tuple.family).unwrap_or(0);
-    // Extensions and padding; all states.
-    message.extend([family, IPPROTO_TCP, 0, 0]);
-    message.extend(u32::MAX.to_ne_bytes());
-    // struct inet_diag_sockid.
-    message.extend(tuple.local.port.to_be_bytes());
-    message.extend(tuple.remote.port.to_be_bytes());
-    for end in [&tuple.local, &tuple.remote] {
-        message.extend(address_of(end, v4));
-    }
-    // Any interface.
-    message.extend([0; 4]);
+    let mut id = [0; 48];
+    id[..2].copy_from_slice(&tuple.local.port.to_be_bytes());
+    id[2..4].copy_from_slice(&tuple.remote.port.to_be_bytes());
+    id[4..20].copy_from_slice(&address_of(&tuple.local, v4));
+    id[20..36].copy_from_slice(&address_of(&tuple.remote, v4));
+    // Then any interface.
     let cookie = match target.cookie {
         // INET_DIAG_NOCOOKIE.
         0 => u64::MAX,
         cookie => cookie,
     };
     // Low half first.
-    for half in [cookie & u64::from(u32::MAX), cookie >> 32] {
+    for (place, half) in [(40, cookie & u64::from(u32::MAX)), (44, cookie >> 32)] {
         let half = u32::try_from(half).unwrap_or(u32::MAX);
-        message.extend(half.to_ne_bytes());
+        id[place..place + 4].copy_from_slice(&half.to_ne_bytes());
     }
-    message
+    let selection = Selection {
+        family: u8::try_from(tuple.family).unwrap_or(0),
+        extensions: 0,
+        states: u32::MAX,
+    };
+    netlink::request(SOCK_DESTROY, netlink::ACKNOWLEDGE, selection, Some(id))
 }
 
 /// An IPv4 address takes the first four of the sixteen bytes.

@@ -1,27 +1,29 @@
 //! A pass over all sockets and open files by the kernel's iterators.
 
 use std::{
-    fs::File,
     io::{ErrorKind, Read as _},
     mem::size_of,
-    thread,
+    sync::mpsc,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::programs::iter::IterLink;
 use hashbrown::HashMap;
-use nix::sched::{CloneFlags, setns};
-use tracer_common::snapshot::{FileFound, SocketFound};
+use tracer_common::{
+    snapshot::{FileFound, SocketFound},
+    state::NEW_SYN_RECV,
+};
 
 use super::{
     holders::{Holders, Sample},
     namespaces,
     snapshot::Pass,
+    sock_diag,
 };
-use crate::{clock, ebpf::Iterate};
+use crate::{clock, ebpf::Iterate, engine::Mono};
 
 /// Everything.
-pub(super) fn pass(iterate: &mut impl Iterate) -> Result<Pass> {
+pub(super) fn pass(iterate: &mut dyn Iterate, without: u32) -> Result<Pass> {
     let began = clock::monotonic();
     let sample = Sample::new()?;
     let files = read(iterate.iterate_files()?)?;
@@ -35,54 +37,43 @@ pub(super) fn pass(iterate: &mut impl Iterate) -> Result<Pass> {
     Ok(Pass {
         holders,
         open_files,
-        ..sockets(iterate, began)?
+        ..sockets(iterate, began, without)?
     })
 }
 
-/// All TCP sockets of all namespaces that can be reached.
-pub(super) fn sockets(iterate: &mut impl Iterate, began: crate::engine::Mono) -> Result<Pass> {
+/// All TCP sockets of all namespaces that can be reached. `without`: a bit for each state that is left out;
+/// the kernel program was told already, but it can't read request sockets.
+pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> Result<Pass> {
     let namespaces = namespaces::all();
-    let links: Vec<IterLink> = namespaces
+    let mut links: Vec<Option<IterLink>> = namespaces
         .iter()
-        .map(|_| iterate.iterate_sockets())
+        .map(|_| iterate.iterate_sockets().map(Some))
         .collect::<Result<_>>()?;
     let count = namespaces.len();
-    let (bytes, unreachable) = in_namespaces(namespaces, links)?;
+    let (tell, told) = mpsc::channel();
+    let requests = without >> NEW_SYN_RECV & 1 == 0;
+    let unreachable = namespaces::visit(namespaces, move |place, netns| {
+        // An iterator shows the namespace of the thread that opens it.
+        let Some(link) = links.get_mut(place).and_then(Option::take) else {
+            return Ok(());
+        };
+        let mut found = records(&read(link)?, SocketFound::decode);
+        if requests {
+            sock_diag::dump(netns, !(1 << NEW_SYN_RECV), &mut found)
+                .context("looking at request sockets, which iterators can't")?;
+        }
+        // Whoever waits for them waits until we have ended.
+        let _ = tell.send(found);
+        Ok(())
+    })?;
     Ok(Pass {
         began,
-        sockets: records(&bytes, SocketFound::decode),
+        sockets: told.into_iter().flatten().collect(),
         jiffy: clock::jiffy(),
         namespaces: count - unreachable,
         unreachable,
         ..Pass::default()
     })
-}
-
-/// An iterator shows the namespace of the thread that opens it: one thread visits them all.
-fn in_namespaces(namespaces: Vec<File>, links: Vec<IterLink>) -> Result<(Vec<u8>, usize)> {
-    let visit = move || {
-        let mut all = Vec::new();
-        let mut unreachable = 0;
-        for (i, (namespace, link)) in namespaces.into_iter().zip(links).enumerate() {
-            // The first is our own.
-            if i > 0
-                && let Err(error) = setns(&namespace, CloneFlags::CLONE_NEWNET)
-            {
-                log::debug!("a network namespace can't be entered: {error}");
-                unreachable += 1;
-                continue;
-            }
-            all.extend(read(link)?);
-        }
-        Ok((all, unreachable))
-    };
-    let visitor = thread::Builder::new()
-        .name("snapshot".to_owned())
-        .spawn(visit)
-        .context("starting a thread")?;
-    visitor
-        .join()
-        .unwrap_or_else(|_| Err(anyhow!("the thread that takes the snapshot failed")))
 }
 
 fn read(link: IterLink) -> Result<Vec<u8>> {

@@ -1,17 +1,20 @@
 //! What the kernel's events do not tell: sockets that are older than the trace, and who holds them.
 
 mod cgroup;
+mod descriptors;
 mod destroy;
 mod holders;
 mod iterators;
 mod namespaces;
+mod netlink;
 mod process;
 mod sampler;
 mod snapshot;
+mod sock_diag;
 mod sysctl;
 
 pub use cgroup::CgroupPaths;
 pub use destroy::{Target, destroy};
 pub use sampler::Sampler;
-pub use snapshot::{Snapshot, take};
+pub use snapshot::{Means, Snapshot, take, try_sock_diag};
 pub use sysctl::sysctls;

@@ -5,7 +5,11 @@ use std::{
     fs::{self, File},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
 };
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
 
 /// Where `ip netns` and Docker keep them.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
@@ -25,6 +29,37 @@ pub(super) fn all() -> Vec<File> {
         }
     }
     found
+}
+
+/// Does something in each of them, on a thread of its own: what is opened there belongs there. It is told
+/// the place in the list, and the namespace's inode. Returns how many can't be entered.
+pub(super) fn visit(
+    namespaces: Vec<File>,
+    mut act: impl FnMut(usize, u32) -> Result<()> + Send + 'static,
+) -> Result<usize> {
+    let visit = move || {
+        let mut unreachable = 0;
+        for (place, namespace) in namespaces.into_iter().enumerate() {
+            // The first is our own.
+            if place > 0
+                && let Err(error) = setns(&namespace, CloneFlags::CLONE_NEWNET)
+            {
+                log::debug!("a network namespace can't be entered: {error}");
+                unreachable += 1;
+                continue;
+            }
+            let inode = namespace.metadata().map_or(0, |metadata| metadata.ino());
+            act(place, u32::try_from(inode).unwrap_or(0))?;
+        }
+        Ok(unreachable)
+    };
+    let visitor = thread::Builder::new()
+        .name("snapshot".to_owned())
+        .spawn(visit)
+        .context("starting a thread")?;
+    visitor
+        .join()
+        .unwrap_or_else(|_| Err(anyhow!("the thread that takes the snapshot failed")))
 }
 
 fn of_processes() -> impl Iterator<Item = PathBuf> {

@@ -3,12 +3,16 @@
 
 use anyhow::Result;
 use hashbrown::HashMap;
-use tracer_common::state::TIME_WAIT;
+use tracer_common::state::{FIN_WAIT2, TIME_WAIT};
 
-use super::{holders::Holders, iterators, snapshot};
+use super::{
+    holders::Holders,
+    iterators,
+    snapshot::{self, Means},
+    sock_diag,
+};
 use crate::{
     clock,
-    ebpf::Probes,
     engine::{EndReason, Event, EventBody, Found, SockId, TimewaitEnd},
     filter::Filter,
 };
@@ -31,8 +35,12 @@ impl Sampler {
     }
 
     /// Looks: what is there, and what is not any more.
-    pub fn look(&mut self, probes: &mut Probes, events: &mut Vec<Event>) -> Result<()> {
-        let sockets = iterators::sockets(probes, clock::monotonic())?.sockets;
+    pub fn look(&mut self, means: Means<'_>, events: &mut Vec<Event>) -> Result<()> {
+        let (began, without) = (clock::monotonic(), !(1 << TIME_WAIT | 1 << FIN_WAIT2));
+        let sockets = match means {
+            Means::Iterators(iterate) => iterators::sockets(iterate, began, without)?.sockets,
+            Means::SockDiag => sock_diag::sockets(began, without)?.sockets,
+        };
         // What was not there went before this moment.
         let at = clock::monotonic();
         let nobody = Holders::default();

@@ -10,15 +10,16 @@ use procfs::process::{LimitValue, Process as Procfs};
 use tracer_common::{
     filter::Verdict,
     snapshot::{FOUND_DEAD, FOUND_FULL, SocketFound},
+    state::{LISTEN, NEW_SYN_RECV},
 };
 
-use super::{holders::Holders, iterators, process};
+use super::{holders::Holders, iterators, process, sock_diag};
 use crate::{
     clock, decode,
     ebpf::Iterate,
     engine::{
-        Descriptors, Event, EventBody, Found, Inside, Inspected, Looked, Mono, ProcessFact, SockId,
-        TcpState, stuck::LINGERING,
+        Descriptors, Event, EventBody, Found, FourTuple, Inside, Inspected, Looked, Mono,
+        ProcessFact, SockId, TcpState, stuck::LINGERING,
     },
     filter::Filter,
 };
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub events: Vec<Event>,
     /// How many network namespaces were looked into.
     pub namespaces: usize,
+    /// Processes whose descriptors may not be read: what they hold is not known.
+    pub unreadable: usize,
 }
 
 /// One pass over all sockets and files, however it was made.
@@ -44,24 +47,47 @@ pub(super) struct Pass {
     pub(super) jiffy: Option<Duration>,
     pub(super) namespaces: usize,
     pub(super) unreachable: usize,
+    /// Processes whose descriptors may not be read.
+    pub(super) unreadable: usize,
 }
 
-/// Looks into every network namespace that can be reached.
-pub fn take(iterate: &mut impl Iterate, filter: &Filter) -> Result<Snapshot> {
-    Ok(Snapshot::new(&iterators::pass(iterate)?, filter))
+/// What a look is taken with.
+pub enum Means<'a> {
+    /// Iterators that are loaded.
+    Iterators(&'a mut dyn Iterate),
+    /// Nothing but the kernel's ordinary interfaces.
+    SockDiag,
+}
+
+/// Looks into every network namespace that can be reached. `without`: a bit for each state that is
+/// left out.
+pub fn take(means: Means<'_>, without: u32, filter: &Filter) -> Result<Snapshot> {
+    let pass = match means {
+        Means::Iterators(iterate) => iterators::pass(iterate, without)?,
+        Means::SockDiag => sock_diag::pass(without)?,
+    };
+    Ok(Snapshot::new(&pass, filter))
+}
+
+/// Whether `sock_diag` answers.
+pub fn try_sock_diag() -> Result<()> {
+    sock_diag::dump(0, !(1 << LISTEN), &mut Vec::new())
 }
 
 impl Snapshot {
     pub(super) fn new(pass: &Pass, filter: &Filter) -> Self {
         let mut snapshot = Self {
             namespaces: pass.namespaces,
+            unreadable: pass.unreadable,
             ..Self::default()
         };
         let mut pids = BTreeSet::new();
         let mut counted = BTreeSet::new();
         for socket in &pass.sockets {
             let found = found(socket, &pass.holders, filter);
-            let wanted = found.is_some() || socket.state == TcpState::Listen as u8;
+            let wanted = found.is_some()
+                || socket.state == LISTEN
+                || (socket.state == NEW_SYN_RECV && passes(socket, filter));
             if let Some(EventBody::Found(Found { pid, .. })) = found.as_ref().map(|e| &e.body) {
                 pids.insert(*pid);
             }
@@ -123,16 +149,11 @@ fn is_stopped(pid: u32) -> bool {
 /// A socket as an event; `None`: it is not wanted, or in no state that anybody traces.
 pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) -> Option<Event> {
     let (state, in_minisock) = state(socket);
-    if matches!(state, TcpState::Close | TcpState::Unknown) {
+    // A request is no connection yet: its child will be.
+    if matches!(state, TcpState::Close | TcpState::Unknown) || socket.state == NEW_SYN_RECV {
         return None;
     }
-    let tuple = decode::tuple(
-        (socket.saddr, socket.sport),
-        (socket.daddr, socket.dport),
-        socket.family,
-    );
-    let subject = tuple.subject(socket.netns, state == TcpState::Listen);
-    if filter.kernel.verdict(&subject) == Verdict::Reject {
+    if !passes(socket, filter) {
         return None;
     }
     let at = Mono(socket.ts_ns);
@@ -143,7 +164,7 @@ pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) ->
             cookie: socket.cookie,
             state,
             in_minisock,
-            tuple,
+            tuple: tuple(socket),
             netns: socket.netns,
             pid: holders.of(socket.socket),
             entered: decode::stamp(at, socket.entry_stamp).filter(|_| state == TcpState::TimeWait),
@@ -151,10 +172,25 @@ pub(super) fn found(socket: &SocketFound, holders: &Holders, filter: &Filter) ->
     })
 }
 
+/// The kernel's part of the filter.
+fn passes(socket: &SocketFound, filter: &Filter) -> bool {
+    let subject = tuple(socket).subject(socket.netns, socket.state == LISTEN);
+    filter.kernel.verdict(&subject) != Verdict::Reject
+}
+
+fn tuple(socket: &SocketFound) -> FourTuple {
+    decode::tuple(
+        (socket.saddr, socket.sport),
+        (socket.daddr, socket.dport),
+        socket.family,
+    )
+}
+
 /// The state, and whether a minisock stands for it.
 fn state(socket: &SocketFound) -> (TcpState, bool) {
     match TcpState::from_number(socket.state) {
         TcpState::TimeWait => (TcpState::from_number(socket.substate), true),
+        TcpState::NewSynRecv => (TcpState::SynRecv, false),
         state => (state, false),
     }
 }
@@ -180,7 +216,9 @@ fn inspected(socket: &SocketFound, pass: &Pass) -> Option<Inspected> {
         TcpState::FinWait2 => decode::stamp(at, socket.entry_stamp),
         _ => None,
     };
-    let inside = full.then(|| Inside {
+    let speaks = full && state != TcpState::Listen;
+    let is_request = socket.state == NEW_SYN_RECV;
+    let inside = (full || is_request).then(|| Inside {
         receive_queue: socket.receive_queue,
         send_queue: socket.send_queue,
         receive_shut: socket.shutdown & 1 != 0,
@@ -189,19 +227,15 @@ fn inspected(socket: &SocketFound, pass: &Pass) -> Option<Inspected> {
         uid: socket.uid,
         references: pass.holders.references(socket.socket),
         retransmits: Some(socket.retransmits),
-        data_received: since(socket.data_ago).filter(|_| state != TcpState::Listen),
-        data_sent: since(socket.sent_ago).filter(|_| state != TcpState::Listen),
+        data_received: since(socket.data_ago).filter(|_| speaks),
+        data_sent: since(socket.sent_ago).filter(|_| speaks),
     });
     let (holders, descriptors) = pass.holders.all_of(socket.socket);
     Some(Inspected {
         sock: SockId(socket.sk),
         cookie: socket.cookie,
         state,
-        tuple: decode::tuple(
-            (socket.saddr, socket.sport),
-            (socket.daddr, socket.dport),
-            socket.family,
-        ),
+        tuple: tuple(socket),
         netns: socket.netns,
         not_later,
         inside,

@@ -10,9 +10,9 @@ use super::{Account, EventSource};
 use crate::{
     clock,
     decode::Decoder,
-    ebpf::{Probes, TimewaitSource},
+    ebpf::{Probes, SnapshotSource, TimewaitSource},
     engine::{Event, EventBody, LostCount, Mono},
-    enrich::{self, CgroupPaths, Sampler},
+    enrich::{self, CgroupPaths, Means, Sampler},
     filter::Filter,
 };
 
@@ -52,6 +52,8 @@ pub struct LiveSource {
     /// What came before we were there.
     early: Vec<Vec<u8>>,
     cgroups: CgroupPaths,
+    /// What looks at sockets are taken with; `None`: nothing works.
+    eyes: Option<SnapshotSource>,
     /// Looks at minisocks, where nothing tells of them.
     sampler: Option<Sampler>,
     /// Looks at all sockets.
@@ -69,11 +71,8 @@ pub struct LiveSource {
 impl LiveSource {
     /// Takes over the attached programs, and looks at what is there.
     pub fn new(mut probes: Probes, filter: &Filter) -> Result<Self> {
-        let mut snapshot = if probes.has_iterators() {
-            look(&mut probes, filter)
-        } else {
-            Vec::new()
-        };
+        let eyes = eyes(&probes)?;
+        let mut snapshot = look(eyes, &mut probes, filter);
         snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
@@ -88,6 +87,7 @@ impl LiveSource {
             looking: None,
             delay: BATCH_DELAY.min(Duration::from_micros(micros)),
             probes,
+            eyes,
             ready: false,
             stopped: false,
             undecoded: 0,
@@ -100,6 +100,11 @@ impl LiveSource {
         &self.probes
     }
 
+    /// Where looks at sockets come from.
+    pub fn snapshot(&self) -> Option<SnapshotSource> {
+        self.eyes
+    }
+
     /// Looks at all sockets again: every so often, and at the end.
     pub fn look_again(&mut self, filter: Filter, every: Option<Duration>) {
         let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
@@ -109,7 +114,7 @@ impl LiveSource {
     /// Appends what a look shows, in order with what happened during it.
     fn look_now(&mut self, filter: &Filter, events: &mut Vec<Event>) {
         let first = events.len();
-        let mut seen = look(&mut self.probes, filter);
+        let mut seen = look(self.eyes, &mut self.probes, filter);
         while !self.drain(events) {}
         events.append(&mut seen);
         events[first..].sort_by_key(|event| event.at);
@@ -156,10 +161,43 @@ impl LiveSource {
     }
 }
 
+/// What looks are taken with: what was asked for, else the best that works.
+pub fn eyes(probes: &Probes) -> Result<Option<SnapshotSource>> {
+    let forced = probes.snapshot().forced;
+    if probes.has_iterators() && forced != Some(SnapshotSource::SockDiag) {
+        return Ok(Some(SnapshotSource::Iterators));
+    }
+    if forced == Some(SnapshotSource::Iterators) {
+        return Err(anyhow!(
+            "--snapshot-source iterators: the iterators over sockets and files can't be used here; \
+             'tcpdwell check' says why"
+        ));
+    }
+    match (enrich::try_sock_diag(), forced) {
+        (Ok(()), _) => Ok(Some(SnapshotSource::SockDiag)),
+        (Err(error), Some(_)) => Err(error.context("--snapshot-source sock_diag")),
+        (Err(error), None) => {
+            log::warn!("sockets older than the trace are not known: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+fn means(eyes: Option<SnapshotSource>, probes: &mut Probes) -> Option<Means<'_>> {
+    match eyes? {
+        SnapshotSource::Iterators => Some(Means::Iterators(probes)),
+        SnapshotSource::SockDiag => Some(Means::SockDiag),
+    }
+}
+
 /// The sockets that are there. Without them the trace works all the same, and knows less.
-fn look(probes: &mut Probes, filter: &Filter) -> Vec<Event> {
+fn look(eyes: Option<SnapshotSource>, probes: &mut Probes, filter: &Filter) -> Vec<Event> {
     let began = clock::monotonic();
-    match enrich::take(probes, filter) {
+    let without = probes.snapshot().without;
+    let Some(means) = means(eyes, probes) else {
+        return Vec::new();
+    };
+    match enrich::take(means, without, filter) {
         Ok(snapshot) => {
             log::debug!(
                 "snapshot: {} sockets and processes in {} network namespaces, {:.1} ms",
@@ -234,7 +272,9 @@ impl EventSource for LiveSource {
         if let Some(mut sampler) = self.sampler.take() {
             let first = events.len();
             let mut seen = Vec::new();
-            let looked = sampler.look(&mut self.probes, &mut seen);
+            let looked = means(self.eyes, &mut self.probes)
+                .context("sampling TIME_WAIT: nothing to look with")
+                .and_then(|means| sampler.look(means, &mut seen));
             self.sampler = Some(sampler);
             looked?;
             // A socket's close comes before its minisock is seen, and may have been made during the

@@ -12,7 +12,8 @@ use super::super::{
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// CLOSE_WAIT: nobody called `accept` for it, and the peer has given up.
+    /// CLOSE_WAIT: nobody called `accept` for it, and the peer has given up. SYN_RECV: nobody calls
+    /// `accept`, so that there is no room for it.
     NeverAccepted,
     /// CLOSE_WAIT: data, or the end of file, waits; the application isn't reading.
     UnreadData,
@@ -72,10 +73,7 @@ pub(super) fn cause(
             Cause::NoAnswer,
             with_retransmits("our SYN is not answered", socket),
         ),
-        TcpState::SynRecv => (
-            Cause::NoAnswer,
-            with_retransmits("our SYN-ACK is not answered", socket),
-        ),
+        TcpState::SynRecv => syn_recv(socket, listener),
         _ => (Cause::Unknown, String::new()),
     }
 }
@@ -87,23 +85,8 @@ fn close_wait(socket: &Inspected, owner: Owner, listener: Option<&Inspected>) ->
     let processes = processes(&socket.holders);
     if !inside.has_file && !inside.dead {
         let mut text = "no process has accepted it".to_owned();
-        match listener.zip(listener.and_then(|l| l.inside)) {
-            // Writing to a String can't fail.
-            Some((listener, queue)) => {
-                let _ = write!(
-                    text,
-                    "; {} of at most {} wait at listener {}:{}",
-                    queue.receive_queue,
-                    // The kernel lets one more in than the backlog says (sk_acceptq_is_full).
-                    u64::from(queue.send_queue) + 1,
-                    listener.tuple.local.ip(),
-                    listener.tuple.local.port,
-                );
-                let of = self::processes(&listener.holders);
-                if !of.is_empty() {
-                    let _ = write!(text, " of pid {}", list(&of));
-                }
-            }
+        match listener {
+            Some(listener) => text += &queue_of(listener),
             None => text += "; its listener is not seen",
         }
         return (Cause::NeverAccepted, text);
@@ -151,6 +134,47 @@ fn close_wait(socket: &Inspected, owner: Owner, listener: Option<&Inspected>) ->
                 "read to its end; {count} processes hold it: pid {}{gone}",
                 list(&processes)
             ),
+        ),
+    }
+}
+
+/// What waits at a listener.
+fn queue_of(listener: &Inspected) -> String {
+    let Some(queue) = listener.inside else {
+        return String::new();
+    };
+    let mut text = format!(
+        "; {} of at most {} wait at listener {}:{}",
+        queue.receive_queue,
+        // The kernel lets one more in than the backlog says (sk_acceptq_is_full).
+        u64::from(queue.send_queue) + 1,
+        listener.tuple.local.ip(),
+        listener.tuple.local.port,
+    );
+    let of = processes(&listener.holders);
+    if !of.is_empty() {
+        text += &format!(" of pid {}", list(&of));
+    }
+    text
+}
+
+/// SYN_RECV: while its listener's queue is full, the kernel drops what would complete the handshake.
+fn syn_recv(socket: &Inspected, listener: Option<&Inspected>) -> (Cause, String) {
+    let full = |listener: &&Inspected| {
+        let queue = listener.inside;
+        queue.is_some_and(|queue| queue.receive_queue > queue.send_queue)
+    };
+    match listener.filter(full) {
+        Some(listener) => {
+            let text = with_retransmits(
+                "the accept queue is full: the peer's answer is dropped",
+                socket,
+            );
+            (Cause::NeverAccepted, text + &queue_of(listener))
+        }
+        None => (
+            Cause::NoAnswer,
+            with_retransmits("our SYN-ACK is not answered", socket),
         ),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use super::super::{
-    connection::{Entry, SockId},
+    connection::{Entry as Known, SockId},
     inspected::{Descriptors, Inspected, Looked},
     machine::Engine,
     state::TcpState,
@@ -16,7 +16,19 @@ use super::super::{
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) at: Mono,
+    /// When it was seen in this state first, look after look.
+    pub(super) first: Mono,
     pub(super) facts: Inspected,
+}
+
+impl Seen {
+    /// When what is seen now was seen first. Addresses are reused: only a cookie tells that it is the
+    /// same.
+    fn first_of(&self, at: Mono, now: &Inspected) -> Mono {
+        let before = &self.facts;
+        let same = now.cookie != 0 && (before.cookie, before.state) == (now.cookie, now.state);
+        if same { self.first } else { at }
+    }
 }
 
 /// See the module.
@@ -49,17 +61,40 @@ impl Looks {
         }
     }
 
-    fn inspected(&mut self, at: Mono, facts: &Inspected) {
-        let facts = facts.clone();
+    /// A socket's address has come to be known.
+    pub(in super::super) fn rename(&mut self, from: SockId, to: SockId) {
+        if let Some(mut seen) = self.sockets.remove(&from) {
+            seen.facts.sock = to;
+            self.sockets.insert(to, seen);
+        }
+    }
+
+    fn inspected(&mut self, at: Mono, facts: Inspected) {
         if facts.state == TcpState::Listen {
             let key = (facts.netns, facts.tuple.local.port);
             let there = self.listeners.entry(key).or_default();
             there.retain(|seen| seen.facts.sock != facts.sock);
-            there.push(Seen { at, facts });
-        } else if self.sockets.len() < self.limit || self.sockets.contains_key(&facts.sock) {
-            self.sockets.insert(facts.sock, Seen { at, facts });
-        } else {
-            self.dropped += 1;
+            there.push(Seen {
+                at,
+                first: at,
+                facts,
+            });
+            return;
+        }
+        let full = self.sockets.len() >= self.limit;
+        match self.sockets.entry(facts.sock) {
+            Entry::Occupied(mut there) => {
+                let first = there.get().first_of(at, &facts);
+                there.insert(Seen { at, first, facts });
+            }
+            Entry::Vacant(_) if full => self.dropped += 1,
+            Entry::Vacant(place) => {
+                place.insert(Seen {
+                    at,
+                    first: at,
+                    facts,
+                });
+            }
         }
     }
 
@@ -133,9 +168,10 @@ impl Engine {
     /// A socket was looked into. One that is older than the trace may be known to have been in its
     /// state for some time.
     pub(in super::super) fn inspected(&mut self, at: Mono, facts: &Inspected) {
+        let facts = self.addressed(facts);
         let slot = self.table.find(facts.sock);
         if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot))
-            && connection.entry == Entry::NotLater
+            && connection.entry == Known::NotLater
             && connection.state == facts.state
             && !connection.is_another(facts.cookie)
             && let Some(not_later) = facts.not_later

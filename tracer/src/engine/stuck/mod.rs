@@ -46,6 +46,31 @@ pub struct Age {
     pub exact: bool,
 }
 
+/// How long sockets have to be in their state to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlderThan {
+    /// So long, at least.
+    pub age: Duration,
+    /// Or nothing is known of how long.
+    pub or_unknown: bool,
+}
+
+impl From<Duration> for OlderThan {
+    fn from(age: Duration) -> Self {
+        Self {
+            age,
+            or_unknown: false,
+        }
+    }
+}
+
+impl OlderThan {
+    fn admits(self, age: Age) -> bool {
+        let unknown = !age.exact && age.at_least.is_zero();
+        age.at_least >= self.age || (self.or_unknown && unknown)
+    }
+}
+
 /// A socket that lingers.
 #[derive(Clone, Debug)]
 pub struct StuckSocket {
@@ -96,15 +121,16 @@ impl Engine {
         &self,
         now: Mono,
         wanted: impl Fn(TcpState) -> bool,
-        older_than: Duration,
+        older_than: impl Into<OlderThan>,
     ) -> (Vec<StuckSocket>, usize) {
+        let older_than = older_than.into();
         let mut sockets = Vec::new();
         let mut younger = 0;
         for seen in self.looks.sockets().filter(|s| wanted(s.facts.state)) {
             let Some((age, entered, connection)) = self.age(now, seen) else {
                 continue;
             };
-            if age.at_least < older_than {
+            if !older_than.admits(age) {
                 younger += 1;
                 continue;
             }
@@ -123,9 +149,14 @@ impl Engine {
         let connection = slot
             .and_then(|slot| self.table.get(slot))
             .filter(|c| !c.is_another(facts.cookie));
-        let since = facts.not_later.unwrap_or(seen.at);
+        let since = facts.not_later.unwrap_or(seen.first);
         let at_least = |since| Age {
-            at_least: now.since(since),
+            // That it is there now tells nothing of when it came.
+            at_least: if since < seen.at {
+                now.since(since)
+            } else {
+                Duration::ZERO
+            },
             exact: false,
         };
         let Some(connection) = connection else {
@@ -197,7 +228,8 @@ impl Engine {
                 Some(listener) => Arc::clone(&listener.holders),
                 None => Arc::default(),
             },
-            uid: inside.map(|i| i.uid),
+            // Without a file most kernels say 0 (sock_i_uid).
+            uid: inside.filter(|i| i.has_file || i.uid != 0).map(|i| i.uid),
             unread: inside.map(|i| {
                 if i.receive_shut {
                     without_fin(i.receive_queue)

@@ -106,7 +106,7 @@ pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         schema: "tcpdwell.stuck/1",
         ts: view.sink.clock.at(view.at),
         mono_ns: view.at.0,
-        older_than_us: view.sink.options.older_than.as_micros(),
+        older_than_us: view.sink.options.older_than.age.as_micros(),
         sockets: view
             .sockets
             .iter()

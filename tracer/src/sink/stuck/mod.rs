@@ -14,7 +14,7 @@ use super::{Sink, Start, row::WallClock};
 use crate::{
     engine::{
         Engine, Mono, Process, StateSet, TcpState, Update,
-        stuck::{Leak, StuckSocket},
+        stuck::{Leak, OlderThan, StuckSocket},
     },
     logging,
     render::completeness::Completeness,
@@ -29,7 +29,7 @@ pub struct StuckOptions {
     /// Of sockets in these states.
     pub states: StateSet,
     /// That are known to be in them for so long.
-    pub older_than: Duration,
+    pub older_than: OlderThan,
     /// Held by such a process; `None`: by anybody.
     pub wants: Option<WantsProcess>,
     /// How often; `None`: at the end.

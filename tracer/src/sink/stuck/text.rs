@@ -63,8 +63,13 @@ fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     let count = view.sockets.len();
     let plural = if count == 1 { "" } else { "s" };
     write!(out, "{count} socket{plural} in {}", states.join(", "))?;
-    if !options.older_than.is_zero() {
-        write!(out, " for {} or longer", brief(options.older_than))?;
+    if !options.older_than.age.is_zero() {
+        write!(out, " for {} or longer", brief(options.older_than.age))?;
+    }
+    let unknown = |s: &&StuckSocket| !s.age.exact && s.age.at_least.is_zero();
+    let unknown = view.sockets.iter().filter(unknown).count();
+    if unknown > 0 {
+        write!(out, ", or for how long is not known ({unknown})")?;
     }
     if view.younger > 0 {
         write!(out, "; {} not known to be so old", view.younger)?;
