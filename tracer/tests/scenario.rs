@@ -25,7 +25,7 @@ struct Scenario {
     /// [unread=N] [tw=N:STATE] [refused=REASON] FROM->TO LOCAL REMOTE` (with `err` the socket was
     /// looked into), `TIME_US rearmed tw=N [cookie=N] STATE`, `TIME_US end tw=N [cookie=N] [stamp=US]
     /// [timer=US] STATE REASON LOCAL REMOTE`, `TIME_US held sock=N [cookie=N] pid=N accept|read`,
-    /// `TIME_US found sock=N [cookie=N] [pid=N] [minisock] [entered=US] STATE LOCAL REMOTE`,
+    /// `TIME_US found [sock=N] [cookie=N] [pid=N] [minisock] [entered=US] STATE LOCAL REMOTE`,
     /// `TIME_US process PID NAME`, `TIME_US lost CAUSE=N`, `TIME_US watermark`.
     events: String,
     /// What is told, in order.
@@ -140,9 +140,11 @@ fn found(words: &[&str]) -> Found {
         panic!("{words:?}");
     };
     let entered = words.iter().find_map(|w| number(w, "entered"));
+    let address = words.iter().find_map(|w| number(w, "sock"));
+    let cookie = value(words, "cookie");
     Found {
-        sock: SockId(value(words, "sock")),
-        cookie: value(words, "cookie"),
+        sock: address.map_or_else(|| SockId::of_cookie(cookie, 1), SockId),
+        cookie,
         state: state.parse().unwrap(),
         in_minisock: words.contains(&"minisock"),
         tuple: tuple(local, remote),

@@ -35,6 +35,7 @@ impl Engine {
         if opens {
             // It is this one, and was found in the state that it opens into.
             self.table.remove(change.sock);
+            self.ledger.preexisting = self.ledger.preexisting.saturating_sub(1);
             return None;
         }
         let connection = self.table.get_mut(slot)?;
@@ -45,6 +46,18 @@ impl Engine {
             self.ledger.unknown_starts += 1;
         }
         Some(slot)
+    }
+
+    /// An opening is followed, and now its cookie or its ends are known: if it was found meanwhile, it is
+    /// no older one.
+    #[inline]
+    pub(super) fn was_opening(&mut self, slot: Slot) {
+        if let Some(found) = self.table.note(slot) {
+            self.ledger.preexisting = self.ledger.preexisting.saturating_sub(1);
+            if let Some(connection) = self.table.get_mut(slot) {
+                connection.own(found.owner);
+            }
+        }
     }
 
     /// Whoever was found without an address, and is this one, has it from here on.

@@ -273,7 +273,7 @@ impl Engine {
         if connection.cookie == 0 {
             connection.cookie = change.cookie;
         }
-        self.table.note(slot);
+        self.was_opening(slot);
     }
 
     /// Whether the socket has become another connection, whose beginning or whose predecessor's end

@@ -71,6 +71,7 @@ impl Engine {
         if (state, end.state) == (Some(TcpState::FinWait2), TcpState::TimeWait) {
             self.fin_came_unseen(at, slot, end, updates);
         }
+        self.stamped(slot, end);
         let step = Step {
             from: end.state,
             to: TcpState::Close,
@@ -81,6 +82,18 @@ impl Engine {
         };
         self.step(at, slot, step, updates);
         self.table.remove(end.tw);
+    }
+
+    /// A minisock that was found in TIME_WAIT, by somebody who was not told since when.
+    fn stamped(&mut self, slot: Slot, end: &TimewaitEnd) {
+        if let Some(stamp) = end.stamp
+            && let Some(connection) = self.table.get_mut(slot)
+            && (connection.entry, connection.state) == (Entry::NotLater, TcpState::TimeWait)
+            && end.state == TcpState::TimeWait
+        {
+            connection.since = stamp;
+            connection.entry = Entry::Exact;
+        }
     }
 
     /// The connection in a minisock, if it is still the same.

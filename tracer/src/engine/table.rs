@@ -94,23 +94,19 @@ impl Table {
         }
     }
 
-    /// Has learned its cookie or its ends. Who stood there only by these, under no address, was itself.
+    /// Has learned its cookie or its ends. Who stood there only by these, under no address, was itself:
+    /// it is returned.
     #[inline]
-    pub fn note(&mut self, slot: Slot) {
-        let Some(ends) = &mut self.ends else {
-            return;
-        };
-        let Some(connection) = self.connections.get(slot.0 as usize) else {
-            return;
-        };
+    pub fn note(&mut self, slot: Slot) -> Option<Connection> {
+        let ends = self.ends.as_mut()?;
+        let connection = self.connections.get(slot.0 as usize)?;
         let before = ends.note(slot, connection);
-        let twin = before.filter(|before| *before != slot);
-        let twin = twin.and_then(|before| self.connections.get(before.0 as usize));
-        if let Some(sock) = twin.map(|twin| twin.sock)
-            && !sock.is_address()
-        {
-            self.remove(sock);
+        let twin = before.filter(|before| *before != slot)?;
+        let sock = self.connections.get(twin.0 as usize)?.sock;
+        if sock.is_address() {
+            return None;
         }
+        self.remove(sock)
     }
 
     /// Who is known by this cookie, else by these ends: where no address is told.
