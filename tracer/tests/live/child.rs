@@ -3,9 +3,21 @@
 use std::{
     env, fs,
     io::{Read, Write},
+    mem::MaybeUninit,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::{
+        fd::AsFd,
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            net::UnixStream,
+        },
+    },
     process::{Child, Command, Stdio},
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 
 use crate::spawn;
@@ -67,6 +79,52 @@ pub(crate) fn holds(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
     spawn::spawn(&mut command).unwrap()
 }
 
+/// A process that is sent a descriptor over a unix socket and holds it, until it is killed. It has it
+/// when this returns; ours is closed.
+pub(crate) fn receives(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .env(HOLD, "received")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let child = spawn::spawn(&mut command).unwrap();
+    drop(command);
+    send(&ours, socket);
+    ours.read_exact(&mut [0]).unwrap();
+    child
+}
+
+/// Puts a descriptor on its way over a unix socket, and closes it.
+pub(crate) fn send(over: &UnixStream, socket: impl Into<std::os::fd::OwnedFd>) {
+    let socket = socket.into();
+    let sent = [socket.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&sent)));
+    let data = [std::io::IoSlice::new(b"-")];
+    rustix::net::sendmsg(over, &data, &mut control, SendFlags::empty()).unwrap();
+    spawn::close(socket);
+}
+
+/// Takes what [`send`] sent.
+fn receive(over: &mut UnixStream) -> std::os::fd::OwnedFd {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut data = [0];
+    let mut into = [std::io::IoSliceMut::new(&mut data)];
+    rustix::net::recvmsg(&*over, &mut into, &mut control, RecvFlags::empty()).unwrap();
+    let received = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut sent) => sent.next(),
+        _ => None,
+    });
+    over.write_all(b"-").unwrap();
+    received.unwrap()
+}
+
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
 /// code.
 pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
@@ -102,7 +160,11 @@ fn child_process() {
         drop((served, listener));
         std::process::exit(code.parse().unwrap());
     }
-    if env::var_os(HOLD).is_some() {
+    if let Some(how) = env::var_os(HOLD) {
+        let _held = (how == "received").then(|| {
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+            receive(&mut UnixStream::from(stdin))
+        });
         // Nobody kills it when a test fails.
         std::thread::sleep(std::time::Duration::from_mins(1));
         return;

@@ -51,6 +51,7 @@ mod test_report_html;
 mod test_sampling;
 mod test_storm;
 mod test_stuck;
+mod test_stuck_holders;
 mod test_two_tools;
 mod test_without_btf;
 

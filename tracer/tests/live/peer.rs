@@ -59,6 +59,20 @@ impl Peer {
         }
     }
 
+    /// Asks for a connection to this port of the host, and says nothing to its answer. The host's end,
+    /// and the peer's.
+    pub(crate) fn knock(&mut self, port: u16) -> (SocketAddr, SocketAddr) {
+        self.host_port = port;
+        let syn = PacketBuilder::ipv4(self.address.octets(), self.host.octets(), 64)
+            .tcp(PORT, port, self.number, WINDOW)
+            .syn();
+        let mut packet = Vec::new();
+        syn.write(&mut packet, &[]).unwrap();
+        self.put(&packet);
+        self.hear(|s| s.syn);
+        self.ends()
+    }
+
     /// The host's end and the peer's, when the host has spoken.
     pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
         let host = SocketAddr::new(self.host.into(), self.host_port);

@@ -14,6 +14,7 @@ use crate::{
     netns::Netns,
     skip::{Noise, turn},
     spawn,
+    test_stuck::SOURCES,
     tool::{self, Tool, trace},
     workload::{Lane, listen},
 };
@@ -37,6 +38,12 @@ fn older_sockets() {
     let Some(_turn) = turn("older_sockets", Noise::Little) else {
         return;
     };
+    for source in SOURCES {
+        older_sockets_by(source);
+    }
+}
+
+fn older_sockets_by(source: &str) {
     let (tell, ready) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
     let space = Netns::new(move |_| {
@@ -76,7 +83,11 @@ fn older_sockets() {
     let inode = space.inode;
     let running = space.start();
     ready.recv().unwrap();
-    let tool = Tool::attached(&mut trace(["--format", "ndjson"]));
+    let netns = inode.to_string();
+    let options = ["--format", "ndjson", "--netns", &netns];
+    let tool = Tool::attached(&mut trace(
+        options.into_iter().chain(["--snapshot-source", source]),
+    ));
     let looked = mono_ns();
     thread::sleep(Duration::from_millis(100));
     go.send(()).unwrap();

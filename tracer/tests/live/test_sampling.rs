@@ -13,6 +13,7 @@ use crate::{
     netns::Netns,
     skip::{Noise, turn},
     spawn,
+    test_stuck::SOURCES,
     tool::{Tool, trace},
     workload::{Lane, listen},
 };
@@ -34,6 +35,12 @@ fn sampling_sees_what_is_there_when_it_looks() {
     let Some(_turn) = turn("sampling_sees_what_is_there_when_it_looks", Noise::Little) else {
         return;
     };
+    for source in SOURCES {
+        sample(source);
+    }
+}
+
+fn sample(source: &str) {
     let space = Netns::new(move |_| {
         // A namespace is found by its processes, not by a single thread.
         let (listener, _) = listen(SocketAddr::new(LANE.address(1), LANE.port(0)));
@@ -60,8 +67,10 @@ fn sampling_sees_what_is_there_when_it_looks() {
         }
     });
     let inode = space.inode;
+    let netns = inode.to_string();
     let options = ["--format", "ndjson", "--tw-source", "sampling"];
-    let tool = Tool::attached(&mut trace(options));
+    let more = ["--snapshot-source", source, "--netns", &netns];
+    let tool = Tool::attached(&mut trace(options.into_iter().chain(more)));
     let done = space.run();
     tool.settle();
     let finished = tool.interrupt();

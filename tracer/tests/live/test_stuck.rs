@@ -1,5 +1,6 @@
 //! Every cause of a stuck CLOSE_WAIT at once, in another network namespace: opened before the tool
-//! starts, and while it watches. Cause, age, holders and bytes are the ledger's.
+//! starts, and while it watches. Cause, age, holders and bytes are the ledger's, whether the kernel's
+//! iterators are used or not.
 
 use std::{
     io::{Read, Write},
@@ -22,6 +23,9 @@ use crate::{
     tool::{self, PATIENCE, Tool},
     workload::{Lane, listen},
 };
+
+/// Where looks may come from.
+pub(crate) const SOURCES: [&str; 2] = ["iterators", "sock_diag"];
 
 const LANE: Lane = Lane { test: 17, space: 0 };
 
@@ -159,7 +163,7 @@ impl Kept {
     }
 }
 
-fn stuck(args: &[&str], netns: u32) -> Command {
+pub(crate) fn stuck(args: &[&str], netns: u32) -> Command {
     let mut command = Command::new(tool::binary());
     command
         .args(["stuck", "--format", "json"])
@@ -169,7 +173,7 @@ fn stuck(args: &[&str], netns: u32) -> Command {
 }
 
 /// The looks that were printed.
-fn looks(finished: &Finished) -> Vec<Value> {
+pub(crate) fn looks(finished: &Finished) -> Vec<Value> {
     finished.assert_success();
     let lines = finished.stdout.split(|b| *b == b'\n');
     lines
@@ -178,7 +182,7 @@ fn looks(finished: &Finished) -> Vec<Value> {
         .collect()
 }
 
-fn address(socket: &Value, ip: &str, port: &str) -> Option<SocketAddr> {
+pub(crate) fn address(socket: &Value, ip: &str, port: &str) -> Option<SocketAddr> {
     let ip = socket[ip].as_str()?.parse().ok()?;
     let port = socket[port].as_u64()?.try_into().ok()?;
     Some(SocketAddr::new(ip, port))
@@ -292,16 +296,19 @@ fn every_cause_in_one_look() {
     };
     generations(
         |netns, ledger| {
-            let finished = Tool::started(&mut stuck(&["--older-than", "0"], netns)).wait();
-            let looks = looks(&finished);
-            assert_eq!(looks.len(), 1);
-            judge(&looks[0], ledger, |_| false);
-            assert_eq!(looks[0]["completeness"]["complete"], true);
-            let leaks = looks[0]["leaks"].as_array().unwrap();
-            assert!(!leaks.is_empty());
-            for leak in leaks {
-                assert_eq!(leak["verdict"], "not_enough_data", "{leak}");
-                assert!(leak["opened_per_s"].is_null(), "{leak}");
+            for source in SOURCES {
+                let args = ["--older-than", "0", "--snapshot-source", source];
+                let finished = Tool::started(&mut stuck(&args, netns)).wait();
+                let looks = looks(&finished);
+                assert_eq!(looks.len(), 1);
+                judge(&looks[0], ledger, |_| false);
+                assert_eq!(looks[0]["completeness"]["complete"], true);
+                let leaks = looks[0]["leaks"].as_array().unwrap();
+                assert!(!leaks.is_empty());
+                for leak in leaks {
+                    assert_eq!(leak["verdict"], "not_enough_data", "{leak}");
+                    assert!(leak["opened_per_s"].is_null(), "{leak}");
+                }
             }
         },
         |(), netns, ledger, _| {
@@ -318,10 +325,17 @@ fn every_cause_while_watching() {
     let Some(_turn) = turn("every_cause_while_watching", Noise::Storm) else {
         return;
     };
+    for source in SOURCES {
+        watch(source);
+    }
+}
+
+fn watch(source: &str) {
     generations(
         |netns, _| {
-            let mut command = stuck(&["--watch", "--interval", "1s", "--older-than", "0"], netns);
-            Tool::attached(&mut command)
+            let args = ["--watch", "--interval", "1s", "--older-than", "0"];
+            let args = [&args[..], &["--snapshot-source", source]].concat();
+            Tool::attached(&mut stuck(&args, netns))
         },
         |tool, _, ledger, before| {
             let enough = clock::until(PATIENCE, || {
