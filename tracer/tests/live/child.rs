@@ -27,6 +27,7 @@ const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
 const COMM: &str = "TCPDWELL_LIVE_CHILD_COMM";
 const ACCEPT: &str = "TCPDWELL_LIVE_CHILD_ACCEPT";
 const HOLD: &str = "TCPDWELL_LIVE_CHILD_HOLD";
+const SERVE: &str = "TCPDWELL_LIVE_CHILD_SERVE";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
 /// The binary and the arguments that lead to [`child_process`].
@@ -64,6 +65,39 @@ pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
         .stdin(Stdio::from(inherited))
         .stdout(Stdio::null());
     spawn::spawn(&mut command).unwrap()
+}
+
+/// A server on a listener that it inherits: closes each connection so many milliseconds after its end
+/// of file, but every `leak`-th never (0: all are closed). Until it is killed.
+pub(crate) fn serves(listener: &TcpListener, delay_ms: u64, leak: u64) -> Child {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
+    command
+        .args(&line[1..])
+        .env(SERVE, format!("{delay_ms},{leak}"))
+        .stdin(Stdio::from(inherited))
+        .stdout(Stdio::null());
+    spawn::spawn(&mut command).unwrap()
+}
+
+/// What [`serves`] starts.
+fn serve_for_ever(how: &str) {
+    let (delay, leak) = how.split_once(',').unwrap();
+    let delay = std::time::Duration::from_millis(delay.parse().unwrap());
+    let leak: u64 = leak.parse().unwrap();
+    for count in 1_u64.. {
+        let mut stream = TcpStream::from(rustix::net::accept(std::io::stdin()).unwrap());
+        std::thread::spawn(move || {
+            // A reset is an end, too.
+            let _ = stream.read_to_end(&mut Vec::new());
+            if leak > 0 && count.is_multiple_of(leak) {
+                std::mem::forget(stream);
+            } else {
+                std::thread::sleep(delay);
+            }
+        });
+    }
 }
 
 /// A process that holds a copy of a socket, until it is killed.
@@ -159,6 +193,10 @@ fn child_process() {
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
         drop((served, listener));
         std::process::exit(code.parse().unwrap());
+    }
+    if let Ok(how) = env::var(SERVE) {
+        serve_for_ever(&how);
+        return;
     }
     if let Some(how) = env::var_os(HOLD) {
         let _held = (how == "received").then(|| {

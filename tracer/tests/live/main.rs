@@ -40,6 +40,7 @@ mod test_export;
 mod test_filters;
 mod test_hist;
 mod test_hostile_comm;
+mod test_leak;
 mod test_lives;
 mod test_not_root;
 mod test_older;

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::state::TcpState, Age, Cause, StuckSocket, cause::processes};
+use hashbrown::HashMap;
+
+use super::{
+    super::{owner::ProcessName, state::TcpState},
+    Age, Cause, StuckSocket,
+    cause::processes,
+};
 
 /// The port that sockets have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +47,8 @@ pub struct Group {
     pub causes: Vec<(Cause, usize)>,
     /// Place of the oldest in the list that the groups were made of.
     pub example: usize,
+    /// Each process has one of its own, as those of a server do that forks for every connection.
+    pub one_each: bool,
 }
 
 /// The groups, largest first. `sockets` are oldest first.
@@ -69,14 +77,65 @@ pub fn groups(sockets: &[StuckSocket]) -> Vec<Group> {
                 oldest: socket.age,
                 causes: Vec::new(),
                 example: place,
+                one_each: false,
             });
         group.sockets += 1;
-        match group.causes.iter_mut().find(|(c, _)| *c == socket.cause) {
-            Some((_, count)) => *count += 1,
-            None => group.causes.push((socket.cause, 1)),
+        group.count(socket.cause, 1);
+    }
+    sorted(by_key.into_values())
+}
+
+/// Takes the processes together that have one socket each, the same name, and the same port: what a
+/// server forks for a connection is no case of its own.
+pub fn one_each(groups: Vec<Group>, name: impl Fn(u32) -> Option<ProcessName>) -> Vec<Group> {
+    let (mut merged, mut of_name): (Vec<Group>, HashMap<_, usize>) = Default::default();
+    for group in groups {
+        let name = match group.pids[..] {
+            [pid] if group.sockets == 1 => name(pid),
+            _ => None,
+        };
+        let Some(name) = name else {
+            merged.push(group);
+            continue;
+        };
+        let place = *of_name
+            .entry((name, group.port, group.state))
+            .or_insert(merged.len());
+        match merged.get_mut(place) {
+            Some(first) => first.take(group),
+            None => merged.push(group),
         }
     }
-    let mut groups: Vec<Group> = by_key.into_values().collect();
+    sorted(merged)
+}
+
+impl Group {
+    fn count(&mut self, cause: Cause, sockets: usize) {
+        match self.causes.iter_mut().find(|(c, _)| *c == cause) {
+            Some((_, count)) => *count += sockets,
+            None => self.causes.push((cause, sockets)),
+        }
+    }
+
+    fn take(&mut self, other: Self) {
+        self.one_each = true;
+        self.sockets += other.sockets;
+        for (cause, sockets) in other.causes {
+            self.count(cause, sockets);
+        }
+        if other.example < self.example {
+            self.example = other.example;
+            self.oldest = other.oldest;
+            self.pids.splice(0..0, other.pids);
+        } else {
+            self.pids.extend(other.pids);
+        }
+    }
+}
+
+/// Largest first, with their most frequent cause first.
+fn sorted(groups: impl IntoIterator<Item = Group>) -> Vec<Group> {
+    let mut groups: Vec<Group> = groups.into_iter().collect();
     for group in &mut groups {
         group
             .causes

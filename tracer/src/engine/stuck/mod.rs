@@ -11,7 +11,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use cause::Cause;
-pub use groups::{Group, Port, groups};
+pub use groups::{Group, Port, groups, one_each};
 pub use leak::{CloseWaits, Leak, LeakKey, Verdict};
 pub use looks::Looks;
 

@@ -9,7 +9,7 @@ use super::{View, json::until_limit};
 use crate::{
     engine::{
         Engine, TcpState,
-        stuck::{Cause, Group, LINGERING, Leak, Port, StuckSocket, Verdict, groups},
+        stuck::{Cause, Group, LINGERING, Leak, Port, StuckSocket, Verdict, groups, one_each},
     },
     render::{age, escape},
     sink::row::known_address,
@@ -25,7 +25,8 @@ const MAX_NAMED: usize = 4;
 /// Renders one look.
 pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     headline(view, out)?;
-    let groups = groups(&view.sockets);
+    let comm = |pid| view.engine.process(pid).map(|p| p.name);
+    let groups = one_each(groups(&view.sockets), comm);
     for group in groups.iter().take(MAX_GROUPS) {
         tell(view, group, out)?;
     }
@@ -97,32 +98,35 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
         Port::Local(port) => format!("on port {port}"),
         Port::Remote(port) => format!("to port {port}"),
     };
-    let who = match (&group.pids[..], example.cause) {
-        ([], Cause::NeverAccepted) => "nobody has accepted".to_owned(),
-        ([], _) => "nobody that can be seen holds".to_owned(),
-        ([pid], Cause::NeverAccepted) => format!("{} has not accepted", name(view, *pid, example)),
-        ([pid], _) => format!("{} holds", name(view, *pid, example)),
-        (pids, _) => {
-            let named: Vec<String> = pids
-                .iter()
-                .take(MAX_NAMED)
-                .map(|pid| name(view, *pid, example))
-                .collect();
-            let more = match pids.len().saturating_sub(MAX_NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let verb = if example.cause == Cause::NeverAccepted {
-                "have not accepted"
-            } else {
-                "hold"
-            };
-            format!("{}{more} {verb}", named.join(", "))
-        }
+    let never = group
+        .causes
+        .iter()
+        .filter(|(cause, _)| *cause == Cause::NeverAccepted)
+        .count();
+    let several = group.pids.len() > 1;
+    let verb = match (never, several) {
+        (0, false) => "holds",
+        (0, true) => "hold",
+        (n, false) if n == group.causes.len() => "has not accepted",
+        (n, true) if n == group.causes.len() => "have not accepted",
+        // Some it has.
+        (_, false) => "has",
+        (_, true) => "have",
     };
-    let oldest = age::at_least(group.oldest.at_least, group.oldest.exact);
+    let who = if group.pids.is_empty() {
+        "nobody that can be seen".to_owned()
+    } else {
+        names(view, group, example)
+    };
+    let each = if group.one_each { ", one each" } else { "" };
+    let oldest = age::short(group.oldest.at_least);
+    let oldest = match (group.oldest.exact, group.oldest.at_least.is_zero()) {
+        (true, _) => format!("; the oldest for {oldest}"),
+        (false, false) => format!("; the oldest for {oldest} or longer"),
+        (false, true) => String::new(),
+    };
     let head = format!(
-        "{who} {} in {} {port}, for up to {oldest}",
+        "{who} {verb} {} in {} {port}{each}{oldest}",
         group.sockets, group.state,
     );
     writeln!(out, "\n{}", age::folded(&head, "", "    ", WIDTH))?;
@@ -139,14 +143,27 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
         let told = format!("{} {count}{oldest}: {evidence}", cause.name());
         writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
-    for pid in &group.pids {
+    // Who has one has no more files than ever.
+    let counted = if group.one_each { 0 } else { MAX_NAMED };
+    for pid in group.pids.iter().take(counted) {
         files(view.engine, view.leaks.as_slice(), *pid, group, out)?;
     }
-    if let Some(advice) = next(group, example) {
+    if let Some(advice) = next(view.engine, group, example) {
         let told = format!("next: {advice}");
         writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
     Ok(())
+}
+
+/// Of the first of them.
+fn names(view: &View<'_>, group: &Group, example: &StuckSocket) -> String {
+    let more = match group.pids.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = group.pids.iter().take(MAX_NAMED);
+    let named: Vec<String> = named.map(|pid| name(view, *pid, example)).collect();
+    named.join(", ") + &more
 }
 
 fn name(view: &View<'_>, pid: u32, example: &StuckSocket) -> String {
@@ -210,19 +227,27 @@ fn files(
 }
 
 /// What the evidence suggests to do.
-fn next(group: &Group, example: &StuckSocket) -> Option<String> {
+fn next(engine: &Engine, group: &Group, example: &StuckSocket) -> Option<String> {
     let pid = group.pids.first().copied();
-    let of = |what: &str| pid.map_or_else(String::new, |pid| format!("{what}{pid}"));
+    let is_stopped = |pid: &&u32| {
+        let files = engine.looks().descriptors_of(**pid);
+        files.is_some_and(|files| files.stopped)
+    };
+    if let Some(pid) = group.pids.iter().find(is_stopped) {
+        return Some(format!(
+            "pid {pid} is stopped, by a signal or a debugger: by whom, and why? kill -CONT {pid} \
+             lets it go on"
+        ));
+    }
+    let doing = pid.map_or_else(String::new, |pid| {
+        format!(" What is it doing? cat /proc/{pid}/stack")
+    });
     let cause = group.causes.first().map(|(cause, _)| *cause)?;
     Some(match cause {
         Cause::NeverAccepted => {
-            "the application doesn't call accept(): is it stopped, or its threads all busy?"
-                .to_owned()
+            format!("the application doesn't call accept(): are its threads all busy?{doing}")
         }
-        Cause::UnreadData => format!(
-            "the application isn't reading: what is it doing?{}",
-            of(" cat /proc/") + if pid.is_some() { "/stack" } else { "" }
-        ),
+        Cause::UnreadData => format!("the application isn't reading.{doing}"),
         Cause::Shared => {
             "each of these processes has to close it: the parent after fork(), the child at its end"
                 .to_owned()
