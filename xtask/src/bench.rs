@@ -16,7 +16,7 @@ pub(crate) struct BenchArgs {
     /// Fewer and shorter rounds: to see that it works, not to quote
     #[arg(long)]
     quick: bool,
-    /// Only this part: user, recording, kernel or storm
+    /// Only this part: user, recording, kernel, storm or look
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Write the results to this file, too

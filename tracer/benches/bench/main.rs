@@ -13,6 +13,7 @@
 
 mod kernel;
 mod load;
+mod look;
 mod memory;
 mod recording;
 mod report;
@@ -58,6 +59,8 @@ enum Part {
     Kernel,
     /// Throughput and loss.
     Storm,
+    /// One look at many sockets.
+    Look,
 }
 
 /// How much is measured.
@@ -67,6 +70,8 @@ struct Effort {
     kernel_load: Duration,
     storm: Duration,
     records: usize,
+    /// TIME_WAITs and CLOSE_WAITs.
+    looked_at: (usize, usize),
 }
 
 const FULL: Effort = Effort {
@@ -74,6 +79,7 @@ const FULL: Effort = Effort {
     kernel_load: Duration::from_secs(1),
     storm: Duration::from_secs(3),
     records: 1_000_000,
+    looked_at: (100_000, 20_000),
 };
 
 const QUICK: Effort = Effort {
@@ -81,6 +87,7 @@ const QUICK: Effort = Effort {
     kernel_load: Duration::from_millis(400),
     storm: Duration::from_secs(1),
     records: 200_000,
+    looked_at: (10_000, 2_000),
 };
 
 fn main() -> Result<ExitCode> {
@@ -107,6 +114,9 @@ fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Storm) {
         report.storm = storm::measure(&effort)?;
+    }
+    if wanted(Part::Look) {
+        report.look = look::measure(&effort)?;
     }
     report.machine.load_after = report::load_average()?;
     print!("{}", report.table());

@@ -5,7 +5,9 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{kernel::Cost, memory::Memory, recording::Recorded, storm::Storm, user::Stage};
+use crate::{
+    kernel::Cost, look::Look, memory::Memory, recording::Recorded, storm::Storm, user::Stage,
+};
 
 /// Of several rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -81,6 +83,7 @@ pub struct Report {
     pub user: Vec<Stage>,
     pub memory: Vec<Memory>,
     pub recording: Vec<Recorded>,
+    pub look: Vec<Look>,
 }
 
 impl Report {
@@ -95,6 +98,7 @@ impl Report {
             user: Vec::new(),
             memory: Vec::new(),
             recording: Vec::new(),
+            look: Vec::new(),
         }
     }
 
@@ -131,6 +135,28 @@ impl Report {
         Ok(())
     }
 
+    fn look_table(&self, out: &mut String) -> std::fmt::Result {
+        if self.look.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\none look of 'stuck' (target: below a second)")?;
+        for l in &self.look {
+            let s = l.milliseconds;
+            writeln!(
+                out,
+                "  {:<10} {} TIME_WAITs, {} CLOSE_WAITs: {:>5.0} ms ({:.0}..{:.0}), {:.1} MiB resident",
+                l.source,
+                l.time_waits,
+                l.close_waits,
+                s.median,
+                s.min,
+                s.max,
+                l.resident_bytes as f64 / f64::from(1 << 20),
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_table(&self, out: &mut String) -> std::fmt::Result {
         let m = &self.machine;
         writeln!(
@@ -141,6 +167,7 @@ impl Report {
         self.kernel_table(out)?;
         self.storm_table(out)?;
         self.recording_table(out)?;
+        self.look_table(out)?;
         writeln!(
             out,
             "\nuser space, one core (target: decode + engine 2 M/s)"
