@@ -30,6 +30,27 @@ const SERVERS: [(u64, u64, u64); 4] = [(85, 1, 0), (40, 1, 20), (5, 3000, 0), (2
 /// Which of them leaks: two a second.
 const LEAKS: usize = 1;
 
+/// Ended with the test, however that ends.
+struct Servers(Vec<Child>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// Ends the clients when it is dropped.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The verdicts of a look, worst first: whose, what, and the row.
 fn verdicts(look: &Value) -> Vec<(u64, String, Value)> {
     let rows = look["leaks"].as_array().unwrap().iter();
@@ -44,14 +65,14 @@ fn verdicts(look: &Value) -> Vec<(u64, String, Value)> {
 /// process may be accused at any time. How long it took, and the look.
 fn watched(source: &'static str, done: impl Fn(Duration, u64, &Value) -> bool + Send + 'static) {
     Netns::new(move |netns| {
-        let over = Arc::new(AtomicBool::new(false));
-        let mut children: Vec<Child> = Vec::new();
+        let over = Over(Arc::new(AtomicBool::new(false)));
+        let mut children = Servers(Vec::new());
         let mut addresses = Vec::new();
         for (place, (_, delay, leak)) in SERVERS.into_iter().enumerate() {
             let port = LANE.port(place);
             let (listener, _) = listen(SocketAddr::new(LANE.address(1), port));
             addresses.push(listener.local_addr().unwrap());
-            children.push(child::serves(&listener, delay, leak));
+            children.0.push(child::serves(&listener, delay, leak));
         }
         let args = ["--watch", "--interval", "1s", "--older-than", "0"];
         let args = [&args[..], &["--snapshot-source", source]].concat();
@@ -61,16 +82,20 @@ fn watched(source: &'static str, done: impl Fn(Duration, u64, &Value) -> bool + 
             .into_iter()
             .zip(addresses)
             .map(|((rate, ..), address)| {
-                let over = Arc::clone(&over);
+                let over = Arc::clone(&over.0);
                 thread::spawn(move || {
                     while !over.load(Ordering::Relaxed) {
-                        spawn::close(TcpStream::connect(address).unwrap());
+                        // Refused when the test has failed.
+                        let Ok(client) = TcpStream::connect(address) else {
+                            return;
+                        };
+                        spawn::close(client);
                         thread::sleep(Duration::from_micros(1_000_000 / rate));
                     }
                 })
             })
             .collect();
-        let leaking = u64::from(children[LEAKS].id());
+        let leaking = u64::from(children.0[LEAKS].id());
         let mut judged = 0;
         let found = clock::until(Duration::from_mins(3), || {
             let printed = tool.printed();
@@ -96,14 +121,11 @@ fn watched(source: &'static str, done: impl Fn(Duration, u64, &Value) -> bool + 
             judged = whole;
             None
         });
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         for client in clients {
             client.join().unwrap();
         }
-        for child in &mut children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        drop(children);
         tool.interrupt().assert_success();
         assert!(found.is_some(), "never came");
     })
