@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -11,13 +12,15 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use procfs::process::Process;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::{Effort, report::Spread};
 
 /// Connections between the same two addresses on the same port: below the range of ports.
 const PER_LISTENER: usize = 10_000;
+/// Sockets of one process: below what most systems let one have.
+const PER_HOLDER: usize = 10_000;
 
 /// One way to look.
 #[derive(Debug, Serialize)]
@@ -44,31 +47,28 @@ pub fn measure(effort: &Effort) -> Result<Vec<Look>> {
     let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
     fs::write(limit, "1000000").with_context(|| format!("writing '{limit}'"))?;
     let (time_waits, close_waits) = effort.looked_at;
-    let files = Some(close_waits as u64 + 1000);
-    let wanted = Rlimit {
-        current: files,
-        maximum: files,
-    };
-    setrlimit(Resource::Nofile, wanted).context("raising the limit of open files")?;
-    let held = close_wait(close_waits)?;
+    let holders = (0..close_waits.div_ceil(PER_HOLDER))
+        .map(|n| Holder::start(n, PER_HOLDER.min(close_waits - n * PER_HOLDER)));
+    let holders: Vec<Holder> = holders.collect::<Result<_>>()?;
     let mut looks = Vec::new();
     for source in ["iterators", "sock_diag"] {
         // They go after a minute: enough are made before each.
         let there = time_wait(time_waits)?;
         let (mut times, mut resident_bytes) = (Vec::new(), 0);
         for _ in 0..effort.rounds {
-            let (time, resident) = look(source, held.len())?;
+            let (time, resident) = look(source, close_waits)?;
             times.push(time.as_secs_f64() * 1000.0);
             resident_bytes = resident_bytes.max(resident);
         }
         looks.push(Look {
             source,
             time_waits: there,
-            close_waits: held.len(),
+            close_waits,
             milliseconds: Spread::of(times),
             resident_bytes,
         });
     }
+    drop(holders);
     Ok(looks)
 }
 
@@ -115,18 +115,53 @@ fn listener(n: usize) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), 0)).context("listening")
 }
 
-/// Sockets in CLOSE_WAIT, as long as they are kept.
-fn close_wait(count: usize) -> Result<Vec<TcpStream>> {
-    let mut held = Vec::with_capacity(count);
-    while held.len() < count {
-        let listener = listener(held.len() / PER_LISTENER)?;
-        for _ in 0..PER_LISTENER.min(count - held.len()) {
-            let client = TcpStream::connect(listener.local_addr()?)?;
-            held.push(listener.accept()?.0);
-            drop(client);
-        }
+/// A process that holds sockets in CLOSE_WAIT: the limit of open files is each process's own.
+struct Holder(Child);
+
+impl Holder {
+    fn start(n: usize, count: usize) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe().context("finding this program")?)
+            .args(["--hold", &format!("{n},{count}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting this program again")?;
+        let mut ready = [0];
+        let stdout = child.stdout.as_mut().context("stdout is piped")?;
+        stdout.read_exact(&mut ready).context("a holder failed")?;
+        Ok(Self(child))
     }
-    Ok(held)
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // It ends with its stdin; if it has ended already, all the better.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// What a holder does: `n,count`.
+pub fn hold(what: &str) -> Result<()> {
+    let (n, count) = what.split_once(',').context("--hold N,COUNT")?;
+    let (n, count): (usize, usize) = (n.parse()?, count.parse()?);
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).context("raising the limit of open files")?;
+    let listener = listener(n)?;
+    let mut held = Vec::with_capacity(count);
+    for _ in 0..count {
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        held.push(listener.accept()?.0);
+        drop(client);
+    }
+    print!(".");
+    std::io::stdout().flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 /// TIME_WAITs, for a minute each.

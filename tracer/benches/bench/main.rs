@@ -43,6 +43,9 @@ struct Args {
     /// In a process of its own: the memory of so many connections.
     #[arg(long, hide = true)]
     memory: Option<usize>,
+    /// In a process of its own: hold sockets.
+    #[arg(long, hide = true)]
+    hold: Option<String>,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -94,6 +97,10 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     if let Some(connections) = args.memory {
         memory::measure_this_process(connections)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(what) = &args.hold {
+        look::hold(what)?;
         return Ok(ExitCode::SUCCESS);
     }
     let effort = if args.quick { QUICK } else { FULL };

@@ -130,7 +130,6 @@ fn look(
     }
     sink.show(&engine, None, output.buffer())?;
     output.flush()?;
-    let shown = sink.sockets(&engine, engine.looks().at()).0;
     log::debug!(
         "loaded in {:.1} ms, looked at {} facts in {} network namespaces in {:.1} ms, \
          told in {:.1} ms",
@@ -141,7 +140,7 @@ fn look(
         millis(clock::monotonic().since(looked)),
     );
     if args.kill {
-        return kill(&shown, args.yes);
+        return kill(&sink.sockets(&engine, engine.looks().at()).0, args.yes);
     }
     Ok(ExitCode::SUCCESS)
 }
