@@ -32,6 +32,11 @@ pub fn anchor() -> Event {
     Event { at, body }
 }
 
+/// How long this process has run on CPUs, all its threads together.
+pub fn process_cpu() -> Duration {
+    Duration::from_nanos(read(ClockId::CLOCK_PROCESS_CPUTIME_ID).unsigned_abs())
+}
+
 /// How long a jiffy is: the resolution of the coarse clocks (`TICK_NSEC`).
 pub fn jiffy() -> Option<Duration> {
     let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?;

@@ -23,3 +23,4 @@ pub mod shutdown;
 pub mod sink;
 pub mod source;
 pub mod stack;
+pub mod top;

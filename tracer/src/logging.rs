@@ -1,6 +1,9 @@
 //! Diagnostics: to stderr, and only what `-v` asks for.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    sync::{Mutex, PoisonError},
+};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -39,7 +42,36 @@ pub const fn level(verbosity: u8) -> LevelFilter {
     }
 }
 
+/// Lines that wait, at most.
+const MAX_HELD: usize = 100;
+
+/// What there is to say while the terminal is taken; `None`: it is not.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
 /// One line to stderr for the person who watches. A stderr that is gone is nobody who watches.
 pub fn note(line: &str) {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *held {
+        // What goes wrong first is worth most.
+        Some(lines) if lines.len() < MAX_HELD => lines.push(line.to_owned()),
+        Some(_) => {}
+        None => write(line),
+    }
+}
+
+fn write(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "tcpdwell: {line}");
+}
+
+/// From here on lines wait: something is drawn on the terminal.
+pub fn hold() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.get_or_insert_default();
+}
+
+/// The terminal is free again.
+pub fn release() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = held.take();
+    lines.iter().flatten().for_each(|line| write(line));
 }

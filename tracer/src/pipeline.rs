@@ -1,6 +1,6 @@
 //! The one loop: source, engine, gate, sink. Nobody else holds the engine.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use anyhow::Result;
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,7 +27,7 @@ pub struct Pipeline<'a, S> {
     /// What is shown of it.
     pub gate: Gate,
     /// How it is shown.
-    pub sink: Box<dyn Sink>,
+    pub sink: Box<dyn Sink + 'a>,
     /// Where it is shown.
     pub output: Output,
     /// Transitions after which the run ends; `u64::MAX`: never.
@@ -80,6 +80,13 @@ impl<S: EventSource> Pipeline<'_, S> {
                 ended = shutdown.wait() => break Some(ended?),
                 _ = stock.tick() => {
                     self.source.take_stock(&mut events)?;
+                    self.sink.account(&self.source.account()?);
+                }
+                asked = poll_fn(|cx| self.sink.poll_input(cx)) => {
+                    asked?;
+                    if !self.sink.input(&self.engine)? {
+                        break None;
+                    }
                 }
                 more = self.source.next_batch(wake_by, &mut events) => if !more? { break None },
             }

@@ -60,6 +60,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "top",
+        &[
+            "top", "clock", "diagnose", "engine", "filter", "logging", "render", "report", "sink",
+            "source",
+        ],
+    ),
+    (
         "pipeline.rs",
         &[
             "engine",

@@ -5,6 +5,7 @@ mod docs;
 mod filters;
 mod recording;
 mod stuck;
+mod top;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,8 @@ pub use recording::{
     ExportArgs, ExportFormat, FromArgs, RecordArgs, RepairArgs, RotationArgs, VerifyArgs,
 };
 pub use stuck::{StuckArgs, StuckFormat};
+pub use top::TopArgs;
+pub(crate) use top::filter as parse_filter;
 pub use values::RingSize;
 
 use crate::{
@@ -48,6 +51,8 @@ pub enum Verb {
     Trace(Box<TraceArgs>),
     /// How long connections stay in each state, as histograms.
     Hist(Box<HistArgs>),
+    /// A dashboard on the whole terminal, live or of a recording.
+    Top(Box<TopArgs>),
     /// Write what happens into a recording: studied elsewhere, it gives the same answers.
     Record(Box<RecordArgs>),
     /// Recordings for other tools: rows, tables or tracks.

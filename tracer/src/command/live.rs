@@ -95,9 +95,14 @@ impl Live {
     }
 
     /// Looks at the sockets again: every so often, and at the end.
-    pub(super) fn looking(mut self, every: Option<Duration>) -> Self {
+    pub(super) fn looking(self, every: Option<Duration>) -> Self {
+        self.looking_at_leisure(every, 0)
+    }
+
+    /// The same; after each look none for so many times as long as it took.
+    pub(super) fn looking_at_leisure(mut self, every: Option<Duration>, rest: u32) -> Self {
         self.looks = true;
-        self.source.look_again(self.filter.clone(), every);
+        self.source.look_again(self.filter.clone(), every, rest);
         self
     }
 

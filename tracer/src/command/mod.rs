@@ -9,6 +9,7 @@ mod record;
 mod replay;
 mod report;
 mod stuck;
+mod top;
 mod trace;
 mod verify;
 
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Verb::Verify(args) => verify::run(&args),
         Verb::Repair(args) => verify::repair(&args),
         Verb::Stuck(args) => runtime.block_on(stuck::run(*args, cli.verbose)),
+        Verb::Top(args) => runtime.block_on(top::run(*args, cli.verbose)),
         Verb::Report(args) => runtime.block_on(report::run(*args, cli.verbose)),
         Verb::Diagnose(args) => runtime.block_on(report::diagnose(*args, cli.verbose)),
         Verb::Check(args) => check::run(&args, cli.verbose),

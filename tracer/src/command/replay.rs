@@ -128,7 +128,7 @@ pub(super) async fn read(
 }
 
 /// What the recording stood on.
-fn start(meta: &Meta) -> Start {
+pub(super) fn start(meta: &Meta) -> Start {
     let hooks = meta.hooks.clone();
     Start {
         host: meta.host.clone(),

@@ -93,7 +93,7 @@ const RULES: [&dyn Rule; 8] = [
 ];
 
 /// Every rule's answer, sorted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
     /// With the name of the rule, the worst first.
     pub findings: Vec<(&'static str, Finding)>,

@@ -319,8 +319,8 @@ impl Engine {
         if connection.state != change.from {
             self.ledger.irregular += 1;
             updates.push(Update::Irregular(irregularity(connection, at, change)));
-            connection.state = change.to;
             connection.entry = Entry::Unseen;
+            self.table.enter(slot, change.to);
         }
     }
 
@@ -367,9 +367,8 @@ impl Engine {
         if step.from == TcpState::CloseWait {
             self.left_close_wait(at, &connection);
         }
-        if let Some(connection) = self.table.get_mut(slot) {
+        if let Some(connection) = self.table.enter(slot, step.to) {
             connection.previous = step.from;
-            connection.state = step.to;
             connection.since = at;
             connection.entry = Entry::Exact;
             connection.closed_first = transition.closed_first;

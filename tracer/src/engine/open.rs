@@ -26,6 +26,11 @@ pub struct OpenSocket {
 }
 
 impl Engine {
+    /// How many sockets are in this state now. Costs nothing, however many there are.
+    pub fn open_in(&self, state: TcpState) -> usize {
+        self.table.in_state(state)
+    }
+
     /// All of them, listeners included, in no order that means anything.
     pub fn open_sockets(&self, now: Mono) -> impl Iterator<Item = OpenSocket> {
         self.table.iter().map(move |connection| {

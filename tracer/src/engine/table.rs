@@ -6,6 +6,7 @@ use slab::Slab;
 use super::{
     connection::{Connection, SockId},
     ends::Ends,
+    state::TcpState,
     tuple::FourTuple,
 };
 
@@ -18,6 +19,8 @@ pub struct Slot(u32);
 pub struct Table {
     by_sock: HashMap<SockId, Slot>,
     connections: Slab<Connection>,
+    /// How many are in each state, so that nobody has to go through them for it.
+    states: [usize; TcpState::COUNT],
     limit: usize,
     /// Kept from the first socket on whose address is not told.
     ends: Option<Box<Ends>>,
@@ -29,6 +32,7 @@ impl Table {
         Self {
             by_sock: HashMap::new(),
             connections: Slab::new(),
+            states: [0; TcpState::COUNT],
             limit: limit.min(u32::MAX as usize),
             ends: None,
         }
@@ -37,6 +41,11 @@ impl Table {
     /// How many are followed.
     pub fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// How many are in this state.
+    pub const fn in_state(&self, state: TcpState) -> usize {
+        self.states[state.index()]
     }
 
     /// The connection on this socket.
@@ -51,10 +60,20 @@ impl Table {
         self.connections.get(slot.0 as usize)
     }
 
-    /// The connection in a slot, to change it.
+    /// The connection in a slot, to change it: all but its state, see [`Self::enter`].
     #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.connections.get_mut(slot.0 as usize)
+    }
+
+    /// The connection in a slot, which enters a state.
+    #[inline]
+    pub fn enter(&mut self, slot: Slot, state: TcpState) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(slot.0 as usize)?;
+        self.states[connection.state.index()] -= 1;
+        self.states[state.index()] += 1;
+        connection.state = state;
+        Some(connection)
     }
 
     /// Follows one more; `None` when the table is full. What was on the socket is forgotten.
@@ -64,8 +83,9 @@ impl Table {
         if self.connections.len() >= self.limit {
             return None;
         }
-        let sock = connection.sock;
+        let (sock, state) = (connection.sock, connection.state);
         let slot = Slot(u32::try_from(self.connections.insert(connection)).ok()?);
+        self.states[state.index()] += 1;
         self.by_sock.insert(sock, slot);
         self.note(slot);
         Some(slot)
@@ -75,11 +95,12 @@ impl Table {
     #[inline]
     pub fn remove(&mut self, sock: SockId) -> Option<Connection> {
         let slot = self.by_sock.remove(&sock)?;
-        let connection = self.connections.try_remove(slot.0 as usize)?;
+        let removed = self.connections.try_remove(slot.0 as usize)?;
+        self.states[removed.state.index()] -= 1;
         if let Some(ends) = &mut self.ends {
-            ends.forget(slot, &connection);
+            ends.forget(slot, &removed);
         }
-        Some(connection)
+        Some(removed)
     }
 
     /// What was on `from` is on `to` from now on; what was there is forgotten.

@@ -27,6 +27,8 @@ pub struct Part {
     pub tag: u32,
     /// Blocks of the recording before it.
     pub seq: u64,
+    /// Times of its first and its last event, in ns of kernel time; `None`: no event is in it.
+    pub span: Option<(u64, u64)>,
     /// What it stands on; `None`: that block is missing.
     pub meta: Option<Meta>,
 }
@@ -53,8 +55,16 @@ pub fn parts(path: &Path) -> Result<Vec<Part>> {
                 bytes: 0,
                 tag: header.recording,
                 seq: header.seq,
+                span: None,
                 meta: None,
             });
+        }
+        if header.kind == BlockType::Events
+            && header.count > 0
+            && let Some(part) = parts.last_mut()
+        {
+            let (first, last) = part.span.unwrap_or((header.first_ts, header.last_ts));
+            part.span = Some((first.min(header.first_ts), last.max(header.last_ts)));
         }
         if header.kind == BlockType::Meta
             && let Some(part) = parts.last_mut()

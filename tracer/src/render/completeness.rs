@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{engine::LossLedger, source::Account};
 
 /// See the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Completeness {
     /// TCP state changes that the kernel side looked at.
     pub seen: u64,

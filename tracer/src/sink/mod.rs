@@ -14,11 +14,14 @@ mod row;
 mod stuck;
 mod whole;
 
+use std::task::{Context, Poll};
+
 use anyhow::Result;
 use bytes::BytesMut;
 
 #[cfg(feature = "parquet")]
 pub use self::parquet::{Dataset, ParquetSink};
+pub(crate) use self::row::{WallClock, known_address};
 pub use self::{
     anonymous::AnonymousSink,
     csv::CsvSink,
@@ -27,11 +30,11 @@ pub use self::{
     lines::{LineOptions, LinesSink},
     output::Output,
     perfetto::PerfettoSink,
-    report::{Render, ReportSink},
+    report::{Render, ReportSink, hooks},
     stuck::{StuckOptions, StuckSink, WantsProcess},
 };
 use crate::{
-    engine::{Engine, Update},
+    engine::{Account, Engine, Update},
     render::completeness::Completeness,
 };
 
@@ -64,6 +67,16 @@ pub trait Sink {
     fn tick(&mut self, _engine: &Engine, _out: &mut BytesMut) -> Result<()> {
         Ok(())
     }
+    /// About once a second: what the source has counted so far.
+    fn account(&mut self, _account: &Account) {}
+    /// Waits for whoever sits at the keyboard. Never ready where nobody is asked.
+    fn poll_input(&mut self, _cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Pending
+    }
+    /// Does what was asked for; `false`: enough, the run ends.
+    fn input(&mut self, _engine: &Engine) -> Result<bool> {
+        Ok(true)
+    }
     /// The end.
     fn end(
         &mut self,
@@ -72,5 +85,41 @@ pub trait Sink {
         _out: &mut BytesMut,
     ) -> Result<()> {
         Ok(())
+    }
+}
+
+/// One that outlives the run.
+impl<T: Sink + ?Sized> Sink for &mut T {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()> {
+        (**self).start(start, out)
+    }
+
+    fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
+        (**self).update(update, out)
+    }
+
+    fn tick(&mut self, engine: &Engine, out: &mut BytesMut) -> Result<()> {
+        (**self).tick(engine, out)
+    }
+
+    fn account(&mut self, account: &Account) {
+        (**self).account(account);
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        (**self).poll_input(cx)
+    }
+
+    fn input(&mut self, engine: &Engine) -> Result<bool> {
+        (**self).input(engine)
+    }
+
+    fn end(
+        &mut self,
+        engine: &Engine,
+        completeness: &Completeness,
+        out: &mut BytesMut,
+    ) -> Result<()> {
+        (**self).end(engine, completeness, out)
     }
 }

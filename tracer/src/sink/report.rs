@@ -55,23 +55,28 @@ impl ReportSink {
         };
         let window = std::mem::take(&mut self.window);
         let snapshot: Snapshot = window.close(engine, span, |t| self.filter.wants(t));
-        let some = |hook: &String| (hook != "none").then(|| hook.clone());
         Report {
             host: self.start.host.clone(),
             kernel: self.start.kernel.clone(),
             start: self.first_clock.at(began),
             end: self.clock.at(self.latest),
-            hooks: Hooks {
-                state: some(&self.start.state),
-                time_wait: some(&self.start.time_wait),
-                owner: some(&self.start.owner),
-                // Whose reset it was is asked of the socket when it changes to CLOSE.
-                reset: some(&self.start.state).map(|_| "sk_err".to_owned()),
-                snapshot: some(&self.start.snapshot),
-            },
+            hooks: hooks(&self.start),
             completeness: *completeness,
             snapshot,
         }
+    }
+}
+
+/// What the run stands on, as a report has it.
+pub fn hooks(start: &Start) -> Hooks {
+    let some = |hook: &String| (hook != "none").then(|| hook.clone());
+    Hooks {
+        state: some(&start.state),
+        time_wait: some(&start.time_wait),
+        owner: some(&start.owner),
+        // Whose reset it was is asked of the socket when it changes to CLOSE.
+        reset: some(&start.state).map(|_| "sk_err".to_owned()),
+        snapshot: some(&start.snapshot),
     }
 }
 

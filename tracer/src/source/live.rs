@@ -42,6 +42,8 @@ struct Looking {
     every: Option<Duration>,
     /// When the next is due.
     due: Mono,
+    /// After a look, none for so many times as long as it took.
+    rest: u32,
 }
 
 /// The attached programs as a source.
@@ -105,10 +107,16 @@ impl LiveSource {
         self.eyes
     }
 
-    /// Looks at all sockets again: every so often, and at the end.
-    pub fn look_again(&mut self, filter: Filter, every: Option<Duration>) {
+    /// Looks at all sockets again: every so often, and at the end. After a look, not for so many times
+    /// (`rest`) as long as it took: with many sockets it takes long.
+    pub fn look_again(&mut self, filter: Filter, every: Option<Duration>, rest: u32) {
         let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
-        self.looking = Some(Looking { filter, every, due });
+        self.looking = Some(Looking {
+            filter,
+            every,
+            due,
+            rest,
+        });
     }
 
     /// Appends what a look shows, in order with what happened during it.
@@ -288,7 +296,8 @@ impl EventSource for LiveSource {
             if self.stopped || now.plus(EARLY) >= looking.due {
                 self.look_now(&looking.filter, events);
                 if let Some(every) = looking.every {
-                    looking.due = now.plus(every);
+                    let took = clock::monotonic().since(now);
+                    looking.due = now.plus(every.max(took * looking.rest));
                 }
             }
             self.looking = Some(looking);

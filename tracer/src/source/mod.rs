@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod live;
+pub mod paced;
 
 use anyhow::Result;
 

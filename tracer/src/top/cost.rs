@@ -1,0 +1,133 @@
+//! What the tool itself costs, as the kernel counts it.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use crate::{clock, engine::Mono};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OwnCost {
+    /// Time of this process on a CPU, in percent of one.
+    pub cpu_percent: f64,
+    /// Memory in use; `None`: not known.
+    pub resident_bytes: Option<u64>,
+    /// Of the kernel programs; `None`: the kernel does not count it (`kernel.bpf_stats_enabled`).
+    pub programs: Option<ProgramCost>,
+}
+
+/// What the kernel programs cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProgramCost {
+    /// Time of a run, the counting included.
+    pub ns_per_run: f64,
+    /// In percent of one CPU.
+    pub cpu_percent: f64,
+}
+
+/// Looks every so often: shorter than this is too coarse.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Measures it, again and again.
+#[derive(Debug)]
+pub struct Meter {
+    at: Mono,
+    cpu: Duration,
+    /// By program: runs, and ns in them.
+    programs: BTreeMap<u32, (u64, u64)>,
+    latest: Option<OwnCost>,
+}
+
+impl Meter {
+    /// Begins.
+    pub fn start() -> Self {
+        Self {
+            at: clock::monotonic(),
+            cpu: clock::process_cpu(),
+            programs: programs(),
+            latest: None,
+        }
+    }
+
+    /// The latest figures.
+    #[expect(clippy::cast_precision_loss, reason = "figures of three digits")]
+    pub fn look(&mut self) -> Option<OwnCost> {
+        let now = clock::monotonic();
+        let elapsed = now.since(self.at);
+        // A first figure soon, then steady ones.
+        let patience = self.latest.map_or(Duration::from_secs(1), |_| EVERY);
+        if elapsed < patience {
+            return self.latest;
+        }
+        let (cpu, counted) = (clock::process_cpu(), programs());
+        let (mut runs, mut ns) = (0, 0);
+        for (id, (now_runs, now_ns)) in &counted {
+            let (then_runs, then_ns) = self
+                .programs
+                .get(id)
+                .copied()
+                .unwrap_or((*now_runs, *now_ns));
+            runs += now_runs.saturating_sub(then_runs);
+            ns += now_ns.saturating_sub(then_ns);
+        }
+        let percent = |time: Duration| 100.0 * time.as_secs_f64() / elapsed.as_secs_f64();
+        let cost = OwnCost {
+            cpu_percent: percent(cpu.saturating_sub(self.cpu)),
+            resident_bytes: resident(),
+            programs: (runs > 0).then(|| ProgramCost {
+                ns_per_run: ns as f64 / runs as f64,
+                cpu_percent: percent(Duration::from_nanos(ns)),
+            }),
+        };
+        (self.at, self.cpu, self.programs) = (now, cpu, counted);
+        self.latest = Some(cost);
+        self.latest
+    }
+}
+
+fn resident() -> Option<u64> {
+    let memory = procfs::process::Process::myself().ok()?.statm().ok()?;
+    Some(memory.resident * procfs::page_size())
+}
+
+/// Runs and ns of the programs that this process holds, by id. Lists its descriptors.
+fn programs() -> BTreeMap<u32, (u64, u64)> {
+    let entries = fs::read_dir("/proc/self/fdinfo").into_iter().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    texts.filter_map(|text| counted(&text)).collect()
+}
+
+/// A program's figures in its fdinfo (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`).
+fn counted(fdinfo: &str) -> Option<(u32, (u64, u64))> {
+    let value = |key: &str| {
+        let line = fdinfo.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().parse::<u64>().ok()
+    };
+    let id = u32::try_from(value("prog_id:")?).ok()?;
+    Some((id, (value("run_cnt:")?, value("run_time_ns:")?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_program() {
+        let text = "pos:\t0\nprog_type:\t26\nprog_id:\t42\nrun_time_ns:\t1800\nrun_cnt:\t10\nrecursion_misses:\t0\n";
+        assert_eq!(counted(text), Some((42, (10, 1800))));
+        assert_eq!(counted("pos:\t0\nflags:\t02\n"), None);
+    }
+
+    #[test]
+    fn this_process_costs_something() {
+        let mut meter = Meter::start();
+        let began = clock::monotonic();
+        while clock::monotonic().since(began) < Duration::from_millis(1100) {
+            std::hint::black_box(0);
+        }
+        let cost = meter.look().unwrap();
+        assert!(
+            cost.cpu_percent > 1.0 && cost.resident_bytes.unwrap() > 100_000,
+            "{cost:?}"
+        );
+    }
+}

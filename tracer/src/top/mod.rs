@@ -1,0 +1,25 @@
+//! `top`: a dashboard that is left open during an incident.
+//!
+//! Events change the [`Model`], keys change the [`Ui`], and `view` draws the two: a pure function, so that
+//! screens can be compared as text. [`Dashboard`] puts them together as a sink of the pipeline; `screen`
+//! is the only part that touches the terminal.
+
+mod cost;
+mod dashboard;
+mod keys;
+mod model;
+mod narrow;
+mod screen;
+mod ui;
+mod view;
+
+pub use self::{
+    cost::OwnCost,
+    dashboard::{Dashboard, Options, ParseFilter, Wish},
+    keys::{Action, action},
+    model::{Groups, History, Model, Series, Tally},
+    narrow::Narrow,
+    screen::Screen,
+    ui::{Page, Panel, Ui},
+    view::{Theme, draw},
+};

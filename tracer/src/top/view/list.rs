@@ -1,0 +1,65 @@
+//! The connections of a row: those in a state, or recent ones of a process, port or remote.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Rect},
+};
+
+use super::{View, panel, text};
+use crate::{
+    engine::ClosedFirst,
+    render::age,
+    top::ui::{Listed, Subject},
+};
+
+/// Draws it.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, subject: Subject) {
+    let count = view.ui.listed.len();
+    let title = match subject {
+        Subject::State(state) => format!("{count} sockets in {state}, the oldest first"),
+        Subject::Row(by, key) => format!(
+            "{count} recent connections, {} {}",
+            by.name().to_lowercase(),
+            text::key(&key)
+        ),
+    };
+    let inside = panel::frame(frame, area, view, None, title);
+    let columns = [
+        panel::figure("PID", 7),
+        panel::text("COMM", Constraint::Length(12)),
+        panel::text("LOCAL", Constraint::Fill(1)),
+        panel::text("REMOTE", Constraint::Fill(1)),
+        panel::text("STATE", Constraint::Length(11)),
+        panel::figure("FOR", 9),
+        panel::text("CLOSED", Constraint::Length(6)),
+    ];
+    let rows: Vec<_> = view.ui.listed.iter().map(row).collect();
+    let selected = (!rows.is_empty()).then(|| view.ui.selected_listed());
+    panel::table(frame, inside, view, &columns, &rows, selected);
+}
+
+fn row(listed: &Listed) -> Vec<String> {
+    let t = &listed.last;
+    let age = listed
+        .age
+        .map_or_else(|| "-".to_owned(), |a| age::at_least(a, listed.age_is_exact));
+    let first = match t.closed_first {
+        None => "-",
+        Some(ClosedFirst::Local) => "local",
+        Some(ClosedFirst::Remote) => "remote",
+        Some(ClosedFirst::Simultaneous) => "both",
+        Some(ClosedFirst::LocalReset) => "l_rst",
+        Some(ClosedFirst::RemoteReset) => "r_rst",
+        Some(ClosedFirst::Timeout) => "timout",
+        Some(ClosedFirst::Unknown) => "?",
+    };
+    vec![
+        text::pid(t),
+        text::name(t),
+        text::end(&t.tuple.local),
+        text::end(&t.tuple.remote),
+        t.to.name().to_owned(),
+        age,
+        first.to_owned(),
+    ]
+}
