@@ -13,8 +13,12 @@ use tracer::{
     engine::{Engine, Event, EventBody, Limits, Mono, Update},
     filter::{Filter, Gate},
     render::completeness::Completeness,
-    sink::{CsvSink, JsonSink, LineOptions, LinesSink, ReportSink, Sink, Start},
+    sink::{
+        CsvSink, HistKey, HistOptions, HistSink, JsonSink, LineOptions, LinesSink, ReportSink,
+        Sink, Start,
+    },
     source::Account,
+    top::Model,
 };
 
 #[expect(
@@ -195,6 +199,54 @@ fn a_report_allocates_nothing_per_event() {
     // Both ends of each connection; ten changes of state.
     let closed = report["connections"]["closed"].as_u64().unwrap();
     assert!((25_000..=26_000).contains(&closed), "{closed}");
+}
+
+#[test]
+fn hist_allocates_nothing_per_event() {
+    let keys = [
+        HistKey::Process,
+        HistKey::Lport,
+        HistKey::Raddr,
+        HistKey::ClosedFirst,
+        HistKey::EndReason,
+    ];
+    for by in keys.into_iter().map(Some).chain([None]) {
+        let options = HistOptions {
+            by,
+            ..HistOptions::default()
+        };
+        let (mut chain, allocated) = run(Box::new(HistSink::new(options)));
+        assert_eq!(allocated, (0, 0), "{by:?}");
+        let completeness = Completeness::new(&Account::default(), chain.engine.ledger());
+        let mut out = BytesMut::new();
+        chain
+            .sink
+            .end(&chain.engine, &completeness, &mut out)
+            .unwrap();
+        let drawn = String::from_utf8(out.to_vec()).unwrap();
+        assert!(drawn.contains("state = ESTABLISHED"), "{by:?}: {drawn}");
+    }
+}
+
+#[test]
+fn the_dashboard_allocates_nothing_per_event() {
+    let (_, allocated) = run(Box::new(Figures(Model::new(Filter::default()))));
+    assert_eq!(allocated, (0, 0));
+}
+
+/// The dashboard's figures, without its screen.
+struct Figures(Model);
+
+impl Sink for Figures {
+    fn start(&mut self, start: &Start, _out: &mut BytesMut) -> anyhow::Result<()> {
+        self.0.start(start);
+        Ok(())
+    }
+
+    fn update(&mut self, update: &Update, _out: &mut BytesMut) -> anyhow::Result<()> {
+        self.0.update(update);
+        Ok(())
+    }
 }
 
 /// The counter counts: a test that can't fail shows nothing.

@@ -73,6 +73,26 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn top_wants_a_terminal_to_itself() {
+    for (arguments, word) in [
+        (&[][..], "'report'"),
+        (&["-o", "x.txt"], "--output"),
+        (&["--state", "CLOSE_WAIT"], "--state"),
+        (&["-i", "0.5"], "at least 1s"),
+        (&["--", "true"], "another one"),
+        (&["--from", "x.tdw", "-i", "2"], "--interval"),
+        (&["--from", "x.tdw", "--strict"], "--strict"),
+        (&["--from", "x.tdw"], "'hist -i 1'"),
+    ] {
+        let output = tcpdwell(&[&["top"], arguments].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn recordings_take_no_options_of_the_kernel() {
     for (arguments, word) in [
         (
@@ -257,6 +277,7 @@ fn nothing_typed_shows_the_verbs() {
         "trace",
         "hist",
         "stuck",
+        "  top ",
         "record",
         "export",
         "verify",
@@ -269,7 +290,5 @@ fn nothing_typed_shows_the_verbs() {
     ] {
         assert!(help.contains(verb));
     }
-    for later in ["serve", "top"] {
-        assert!(!help.contains(later), "--help promises {later}");
-    }
+    assert!(!help.contains("serve"), "--help promises serve");
 }

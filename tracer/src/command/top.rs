@@ -66,7 +66,8 @@ pub(super) async fn run(mut args: TopArgs, verbosity: u8) -> Result<ExitCode> {
         return Err(Failure::Usage(why.to_owned()).into());
     }
     let kernel_part = Filter::try_from(args.run.filters)?;
-    play(&recordings.remove(0), &kernel_part, options, verbosity).await
+    let parts = recordings.remove(0);
+    Box::pin(play(&parts, &kernel_part, options, verbosity)).await
 }
 
 /// Plays a recording. To go back, it is read anew.

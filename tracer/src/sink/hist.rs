@@ -1,14 +1,12 @@
 //! Histograms of dwells, by state, interval after interval.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    fmt::Write as _,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, hash::Hash, time::Duration};
 
 use anyhow::Result;
 use bytes::BytesMut;
+use hashbrown::{HashMap, hash_map::Entry};
 use jiff::tz::TimeZone;
+use tracer_common::address::Address;
 
 use super::{
     Sink, Start,
@@ -16,8 +14,8 @@ use super::{
 };
 use crate::{
     engine::{
-        ClosedFirst, DurationHistogram, EndReason, Engine, Mono, StateSet, TcpState, Transition,
-        Update,
+        ClosedFirst, DurationHistogram, EndReason, Endpoint, Engine, Mono, ProcessName, StateSet,
+        TcpState, Transition, Update,
     },
     logging,
     render::{completeness::Completeness, escape, histogram},
@@ -25,7 +23,6 @@ use crate::{
 
 /// Histograms beside each other in one state; the rest goes into `other`.
 const MAX_KEYS: usize = 20;
-const OTHER: &str = "other";
 
 /// Ticks come a little early or late.
 const EARLY: Duration = Duration::from_millis(100);
@@ -43,6 +40,54 @@ pub enum HistKey {
     ClosedFirst,
     /// Why it ended.
     EndReason,
+}
+
+/// What one histogram is of. No text: that is made when it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// Not told apart.
+    All,
+    Process(ProcessName),
+    Port(u16),
+    Address(Address),
+    First(ClosedFirst),
+    Reason(EndReason),
+    Unknown,
+    /// Beyond [`MAX_KEYS`].
+    Other,
+}
+
+impl Key {
+    fn of(by: HistKey, t: &Transition) -> Self {
+        let key = match by {
+            HistKey::Process => t.process.map(|p| Self::Process(p.name)),
+            HistKey::Lport => t.tuple.local.port().map(Self::Port),
+            HistKey::Raddr => {
+                let remote = t.tuple.remote;
+                known_address(&remote).map(|_| Self::Address(remote.address))
+            }
+            HistKey::ClosedFirst => t.closed_first.map(Self::First),
+            HistKey::EndReason => t.end_reason.map(Self::Reason),
+        };
+        key.unwrap_or(Self::Unknown)
+    }
+
+    /// Safe for a terminal.
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::All => "".into(),
+            Self::Process(name) => escape::text(name.bytes()),
+            Self::Port(port) => port.to_string().into(),
+            Self::Address(address) => {
+                let (address, port) = (*address, 0);
+                Endpoint { address, port }.ip().to_string().into()
+            }
+            Self::First(first) => first.name().into(),
+            Self::Reason(reason) => reason.name().into(),
+            Self::Unknown => "-".into(),
+            Self::Other => "other".into(),
+        }
+    }
 }
 
 /// What to draw.
@@ -71,7 +116,7 @@ pub struct HistSink {
     /// When the current interval began, and the latest stock-taking.
     began: Option<Mono>,
     latest: Mono,
-    dwells: BTreeMap<TcpState, BTreeMap<String, DurationHistogram>>,
+    dwells: BTreeMap<TcpState, HashMap<Key, DurationHistogram>>,
 }
 
 impl HistSink {
@@ -95,10 +140,10 @@ impl HistSink {
         let Some(dwell) = t.dwell.filter(|_| self.wants(t.from)) else {
             return;
         };
-        let key = self.options.by.map_or_else(String::new, |by| key(by, t));
+        let key = self.options.by.map_or(Key::All, |by| Key::of(by, t));
         let keys = self.dwells.entry(t.from).or_default();
         let key = if keys.len() >= MAX_KEYS && !keys.contains_key(&key) {
-            OTHER.to_owned()
+            Key::Other
         } else {
             key
         };
@@ -124,9 +169,15 @@ impl HistSink {
         let open = self.open(engine);
         for state in TcpState::ALL {
             let keys = self.dwells.get(&state);
-            for (key, counts) in keys.into_iter().flatten() {
+            let mut by_text: Vec<_> = keys
+                .into_iter()
+                .flatten()
+                .map(|(key, counts)| (key.text(), counts))
+                .collect();
+            by_text.sort_by(|a, b| a.0.cmp(&b.0));
+            for (key, counts) in by_text {
                 let by = if key.is_empty() { "" } else { " " };
-                writeln!(out, "state = {state}{by}{}", escape::text(key.as_bytes()))?;
+                writeln!(out, "state = {state}{by}{key}")?;
                 histogram::draw(counts, unit, out)?;
             }
             if let Some(open) = open.get(&state) {
@@ -149,8 +200,8 @@ impl HistSink {
 
     /// How long those have stayed so far that are in a state now, as far as that is known: a lower
     /// bound of each.
-    fn open(&self, engine: &Engine) -> BTreeMap<TcpState, DurationHistogram> {
-        let mut open = BTreeMap::new();
+    fn open(&self, engine: &Engine) -> HashMap<TcpState, DurationHistogram> {
+        let mut open = HashMap::new();
         if !self.options.open {
             return open;
         }
@@ -165,7 +216,11 @@ impl HistSink {
 }
 
 /// Counts a duration under its key.
-fn record<K: Ord>(histograms: &mut BTreeMap<K, DurationHistogram>, key: K, duration: Duration) {
+fn record<K: Hash + Eq>(
+    histograms: &mut HashMap<K, DurationHistogram>,
+    key: K,
+    duration: Duration,
+) {
     let histogram = match histograms.entry(key) {
         Entry::Occupied(there) => there.into_mut(),
         Entry::Vacant(place) => match DurationHistogram::new() {
@@ -174,24 +229,6 @@ fn record<K: Ord>(histograms: &mut BTreeMap<K, DurationHistogram>, key: K, durat
         },
     };
     histogram.record(duration);
-}
-
-/// What a transition is counted under.
-fn key(by: HistKey, t: &Transition) -> String {
-    let unknown = || "-".to_owned();
-    match by {
-        HistKey::Process => t.process.as_ref().map_or_else(unknown, |p| {
-            String::from_utf8_lossy(p.name.bytes()).into_owned()
-        }),
-        HistKey::Lport => t.tuple.local.port().map_or_else(unknown, |p| p.to_string()),
-        HistKey::Raddr => known_address(&t.tuple.remote).map_or_else(unknown, |ip| ip.to_string()),
-        HistKey::ClosedFirst => t
-            .closed_first
-            .map_or_else(unknown, |c| ClosedFirst::name(c).to_owned()),
-        HistKey::EndReason => t
-            .end_reason
-            .map_or_else(unknown, |r| EndReason::name(r).to_owned()),
-    }
 }
 
 impl Sink for HistSink {

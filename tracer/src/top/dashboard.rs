@@ -15,10 +15,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::{
     cost::Meter,
     keys::action,
+    listed::listed,
     model::Model,
     narrow::Narrow,
     screen::Screen,
-    ui::{Effect, Listed, Page, Subject, Typing, Ui},
+    ui::{Effect, Page, Typing, Ui},
     view::{self, Position, Theme, View},
 };
 use crate::{
@@ -35,9 +36,6 @@ const EARLY: Duration = Duration::from_millis(100);
 
 /// A recording's place is drawn so often.
 const FRAME: Duration = Duration::from_millis(200);
-
-/// Connections in a list.
-const MAX_LISTED: usize = 200;
 
 /// Makes a filter of the words of options.
 pub type ParseFilter = Box<dyn Fn(&str) -> Result<Filter, String>>;
@@ -150,9 +148,9 @@ impl Dashboard {
             key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
         let effect = if let Some(typing) = self.ui.typing.as_mut().filter(|_| !is_interrupt) {
             match typed(typing, key) {
-                None => Effect::None,
-                Some(Some(text)) => Effect::Narrow(text),
-                Some(None) => {
+                Typed::On => Effect::None,
+                Typed::Done(text) => Effect::Narrow(text),
+                Typed::GivenUp => {
                     self.ui.typing = None;
                     Effect::None
                 }
@@ -174,11 +172,13 @@ impl Dashboard {
                 self.wish = Wish::Quit;
                 return false;
             }
-            Effect::List(subject) => self.list(engine, subject),
+            Effect::List(subject) => {
+                self.ui.listed = listed(&mut self.model, engine, subject);
+            }
             Effect::Narrow(text) => match self.narrow(&text) {
                 Ok(narrow) => {
                     self.ui.typing = None;
-                    return self.restart(narrow);
+                    return self.restart(narrow, engine);
                 }
                 Err(error) => {
                     self.ui.typing = Some(Typing {
@@ -190,6 +190,7 @@ impl Dashboard {
             Effect::Reset => {
                 let narrow = self.model.narrow.clone();
                 self.model.restart(narrow);
+                self.model.take_census(engine);
             }
             Effect::Pause => match &self.playback {
                 Some(playback) => playback.pause(),
@@ -222,8 +223,9 @@ impl Dashboard {
     }
 
     /// Counts anew: a recording from its beginning up to here, the running kernel from here on.
-    fn restart(&mut self, narrow: Narrow) -> bool {
+    fn restart(&mut self, narrow: Narrow, engine: &Engine) -> bool {
         self.model.restart(narrow);
+        self.model.take_census(engine);
         self.frozen = None;
         let Some(playback) = &self.playback else {
             return true;
@@ -246,32 +248,6 @@ impl Dashboard {
         self.wish = Wish::Restart(Mono(playback.at().0.saturating_sub(step)));
         false
     }
-
-    /// Looks for the connections of a row.
-    fn list(&mut self, engine: &Engine, subject: Subject) {
-        self.ui.listed = match subject {
-            Subject::State(state) => {
-                let sockets = self.model.sockets_in(engine, state, MAX_LISTED);
-                let listed = |open: crate::engine::OpenSocket| Listed {
-                    last: open.last,
-                    age: open.age,
-                    age_is_exact: open.age_is_exact,
-                };
-                sockets.into_iter().map(listed).collect()
-            }
-            Subject::Row(by, key) => self
-                .model
-                .recent(|t| by.key(t) == key, MAX_LISTED)
-                .into_iter()
-                .map(|last| Listed {
-                    age: (last.to != crate::engine::TcpState::Close)
-                        .then(|| self.model.now.since(last.at)),
-                    last,
-                    age_is_exact: true,
-                })
-                .collect(),
-        };
-    }
 }
 
 fn position(playback: &Playback) -> Position {
@@ -284,12 +260,19 @@ fn position(playback: &Playback) -> Position {
     }
 }
 
-/// Takes a key into the text that is typed. `Some`: it is done, with the text or given up.
-fn typed(typing: &mut Typing, key: &KeyEvent) -> Option<Option<String>> {
+/// Where typing stands after a key.
+enum Typed {
+    On,
+    Done(String),
+    GivenUp,
+}
+
+/// Takes a key into the text that is typed.
+fn typed(typing: &mut Typing, key: &KeyEvent) -> Typed {
     typing.error = None;
     match key.code {
-        KeyCode::Esc => return Some(None),
-        KeyCode::Enter => return Some(Some(std::mem::take(&mut typing.text))),
+        KeyCode::Esc => return Typed::GivenUp,
+        KeyCode::Enter => return Typed::Done(std::mem::take(&mut typing.text)),
         KeyCode::Backspace => {
             typing.text.pop();
         }
@@ -297,7 +280,7 @@ fn typed(typing: &mut Typing, key: &KeyEvent) -> Option<Option<String>> {
         KeyCode::Char(c) => typing.text.push(c),
         _ => {}
     }
-    None
+    Typed::On
 }
 
 impl Sink for Dashboard {
@@ -340,7 +323,7 @@ impl Sink for Dashboard {
             && self.frozen.is_none()
             && self.model.is_census()
         {
-            self.list(engine, *subject);
+            self.ui.listed = listed(&mut self.model, engine, *subject);
         }
         if self.playback.is_some() {
             self.draw_if_due(FRAME)

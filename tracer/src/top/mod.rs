@@ -7,6 +7,7 @@
 mod cost;
 mod dashboard;
 mod keys;
+mod listed;
 mod model;
 mod narrow;
 mod screen;
@@ -14,12 +15,13 @@ mod ui;
 mod view;
 
 pub use self::{
-    cost::OwnCost,
+    cost::{OwnCost, ProgramCost},
     dashboard::{Dashboard, Options, ParseFilter, Wish},
     keys::{Action, action},
+    listed::{Listed, Subject, listed},
     model::{Groups, History, Model, Series, Tally},
     narrow::Narrow,
     screen::Screen,
-    ui::{Page, Panel, Ui},
-    view::{Theme, draw},
+    ui::{Effect, Page, Panel, Typing, Ui},
+    view::{Position, Theme, View, draw},
 };

@@ -1,13 +1,14 @@
 //! What the person at the keyboard looks at: which panel, which row, which page. Keys change it; the
 //! figures are none of its business.
 
-use std::{cmp::Reverse, time::Duration};
+use std::cmp::Reverse;
 
 use super::{
     keys::Action,
+    listed::{Listed, Subject},
     model::{By, Model, Tally, Wait},
 };
-use crate::engine::{GroupKey, TcpState, Transition};
+use crate::engine::{GroupKey, TcpState};
 
 /// The states in the order of a connection's life, as they are listed. CLOSE is none to be in.
 pub const STATES: [TcpState; 10] = [
@@ -51,26 +52,6 @@ impl Panel {
         Self::Histogram,
         Self::Findings,
     ];
-}
-
-/// Which connections are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// Those in a state, the oldest first.
-    State(TcpState),
-    /// Recent ones of a row, the latest first.
-    Row(By, GroupKey),
-}
-
-/// A connection in a list.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// The latest that was told of it.
-    pub last: Transition,
-    /// How long it has been in its state; `None`: not known, or it is over.
-    pub age: Option<Duration>,
-    /// Whether the age is exact.
-    pub age_is_exact: bool,
 }
 
 /// What covers the panels.

@@ -24,6 +24,8 @@ mod netlink;
 mod netns;
 mod observed;
 mod peer;
+#[path = "../pty/mod.rs"]
+mod pty;
 mod row;
 mod skip;
 mod small;
@@ -53,6 +55,7 @@ mod test_sampling;
 mod test_storm;
 mod test_stuck;
 mod test_stuck_holders;
+mod test_top;
 mod test_two_tools;
 mod test_without_btf;
 

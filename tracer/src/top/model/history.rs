@@ -101,7 +101,7 @@ impl Life {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct History {
     places: HashMap<ConnId, usize>,
     lives: Vec<Life>,
@@ -110,6 +110,19 @@ pub struct History {
     over: VecDeque<ConnId>,
     /// Connections that found no room, since as many were open.
     pub not_kept: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            // Twice the room: keys that come and go then never make it grow.
+            places: HashMap::with_capacity(2 * MAX_LIVES),
+            lives: Vec::new(),
+            free: Vec::new(),
+            over: VecDeque::new(),
+            not_kept: 0,
+        }
+    }
 }
 
 impl History {
@@ -162,5 +175,68 @@ impl History {
     /// All that are remembered, in no order that means anything.
     pub fn lives(&self) -> impl Iterator<Item = &Life> {
         self.places.values().filter_map(|at| self.lives.get(*at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{FourTuple, Owner, Role};
+
+    fn transition(conn: u64, from: TcpState, to: TcpState) -> Transition {
+        Transition {
+            at: Mono(conn),
+            conn: Some(ConnId(conn)),
+            cookie: 0,
+            from,
+            to,
+            dwell: None,
+            at_least: None,
+            tuple: FourTuple::default(),
+            netns: 0,
+            role: Role::Unknown,
+            owner: Owner::UNKNOWN,
+            process: None,
+            closed_first: None,
+            end_reason: None,
+            exact: true,
+        }
+    }
+
+    #[test]
+    fn what_is_over_gives_way_to_what_comes() {
+        let mut history = History::default();
+        let open = transition(1, TcpState::SynSent, TcpState::Established);
+        history.transition(&open);
+        for conn in 2..3 * MAX_LIVES as u64 {
+            history.transition(&transition(conn, TcpState::LastAck, TcpState::Close));
+        }
+        assert_eq!(history.lives().count(), MAX_LIVES);
+        assert!(history.of(ConnId(1)).is_some(), "it is still open");
+        assert!(history.of(ConnId(2)).is_none());
+        assert_eq!(history.not_kept, 0);
+    }
+
+    #[test]
+    fn open_ones_are_kept_and_more_are_counted() {
+        let mut history = History::default();
+        for conn in 0..MAX_LIVES as u64 + 3 {
+            history.transition(&transition(conn, TcpState::SynSent, TcpState::Established));
+        }
+        assert_eq!((history.lives().count(), history.not_kept), (MAX_LIVES, 3));
+    }
+
+    #[test]
+    fn a_long_life_keeps_its_beginning_and_its_end() {
+        let mut history = History::default();
+        history.transition(&transition(1, TcpState::Close, TcpState::SynSent));
+        for _ in 0..20 {
+            history.transition(&transition(1, TcpState::Established, TcpState::Established));
+        }
+        history.transition(&transition(1, TcpState::LastAck, TcpState::Close));
+        let life = history.of(ConnId(1)).unwrap();
+        assert_eq!(life.steps()[0].to, TcpState::SynSent);
+        assert_eq!(life.steps()[MAX_STEPS - 1].to, TcpState::Close);
+        assert_eq!(u64::from(life.skipped), 22 - MAX_STEPS as u64);
     }
 }

@@ -32,6 +32,9 @@ use findings::Findings;
 /// Going through all sockets that are open costs: where there are many it is done less often.
 const SOCKETS_PER_SECOND: usize = 10_000;
 
+/// A run begins with two stock-takings at once: the time between them is no tick.
+const SHORTEST: Duration = Duration::from_millis(250);
+
 /// Why a TIME_WAIT ended, as the panel counts it.
 pub const REASONS: [EndReason; 7] = [
     EndReason::Expired,
@@ -109,6 +112,8 @@ pub struct Model {
     census: Mono,
     /// When they were.
     counted: Mono,
+    /// The end of the latest tick.
+    ticked: Mono,
 }
 
 impl Model {
@@ -239,9 +244,8 @@ impl Model {
 
     /// A tick ends, when the engine was told all that happened until `now`.
     pub fn tick(&mut self, engine: &Engine, now: Mono) {
-        let elapsed = now.since(self.now.max(self.began.unwrap_or(now)));
+        let elapsed = now.since(self.ticked.max(self.began.unwrap_or(now)));
         self.now = now;
-        let is_first = elapsed.is_zero();
         self.completeness = self.complete(engine);
         self.waits.look(engine);
         if now >= self.census {
@@ -253,9 +257,10 @@ impl Model {
         }
         self.findings
             .tick(engine, now, &self.setting, &self.completeness, &self.filter);
-        if is_first {
+        if elapsed < SHORTEST {
             return;
         }
+        self.ticked = now;
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.ticks.push(micros);
         for (series, open) in self.open.iter_mut().zip(self.open_now) {
@@ -290,7 +295,7 @@ impl Model {
     }
 
     /// Goes through all sockets.
-    fn take_census(&mut self, engine: &Engine) {
+    pub fn take_census(&mut self, engine: &Engine) {
         let pause = Duration::from_secs(1)
             * u32::try_from(engine.open() / SOCKETS_PER_SECOND).unwrap_or(60);
         self.census = self.now.plus(pause);

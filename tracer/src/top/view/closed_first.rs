@@ -19,17 +19,19 @@ const WHO: [&str; 7] = [
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let by = match view.ui.sort {
-        Sort::Recent => "rate",
-        Sort::Total => "total",
-        Sort::TimeWaits => "TIME_WAITs",
+        Sort::Recent => "most a second",
+        Sort::Total => "most in all",
+        Sort::TimeWaits => "most TIME_WAITs",
     };
-    let title = format!("Closed first, by {}", view.ui.by.name().to_lowercase());
-    let title = format!("{title} (g), most {by} (s)");
-    let inside = panel::frame(frame, area, view, Some(Panel::ClosedFirst), title);
+    let title = format!(
+        "Closed first, by {} (g), {by} (s)",
+        view.ui.by.name().to_lowercase()
+    );
+    let inside = panel::frame(frame, area, view, Some(Panel::ClosedFirst), &title);
     // What there is room for, the rarest left out first.
     let who: &[usize] = match inside.width {
         0..62 => &[0, 1, 3, 4],
-        62..78 => &[0, 1, 3, 4, 5],
+        62..82 => &[0, 1, 3, 4, 5],
         _ => &[0, 1, 2, 3, 4, 5, 6],
     };
     let mut columns = vec![

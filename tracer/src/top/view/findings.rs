@@ -21,7 +21,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
         ),
         None => "Findings".to_owned(),
     };
-    let inside = panel::frame(frame, area, view, Some(Panel::Findings), title);
+    let inside = panel::frame(frame, area, view, Some(Panel::Findings), &title);
     if findings.span.is_none() {
         frame.render_widget("The first come when 10 s have been watched.", inside);
         return;
@@ -40,10 +40,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let rows: Vec<_> = list
         .iter()
         .map(|(_, finding)| {
-            let told = format!("{}: {}", finding.subject, finding.summary);
             vec![
                 finding.severity.name().to_owned(),
-                escape::text(told.as_bytes()).into_owned(),
+                escape::text(finding.summary.as_bytes()).into_owned(),
             ]
         })
         .collect();
@@ -56,12 +55,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
 pub fn draw_one(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, at: usize) {
     let list = view.model.findings.list();
     let Some((rule, finding)) = list.get(at) else {
-        let inside = panel::frame(frame, area, view, None, "Finding".to_owned());
+        let inside = panel::frame(frame, area, view, None, "Finding");
         frame.render_widget("It is not found any more.", inside);
         return;
     };
     let title = format!("{}: {rule}", finding.severity.name());
-    let inside = panel::frame(frame, area, view, None, title);
+    let inside = panel::frame(frame, area, view, None, &title);
     let text = Text::from_iter(told(finding));
     let scroll = u16::try_from(view.ui.scroll).unwrap_or(u16::MAX);
     let paragraph = Paragraph::new(text).wrap(Wrap { trim: false });

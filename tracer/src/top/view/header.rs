@@ -54,20 +54,12 @@ fn seconds(seconds: u64) -> String {
 fn rates(view: &View<'_>) -> Line<'static> {
     let model = view.model;
     // An accepted connection's owner is known later than its opening.
-    let opened = if model.wants_owners() {
-        None
-    } else {
-        model.rate(&model.opened)
-    };
+    let early = |series| model.rate(series).filter(|_| !model.wants_owners());
     let figures = [
-        ("opened", text::rate(opened), "/s"),
+        ("opened", text::rate(early(&model.opened)), "/s"),
         ("closed", text::rate(model.rate(&model.closed)), "/s"),
         ("failed", text::rate(model.rate(&model.failed)), "/s"),
-        (
-            "transitions",
-            text::rate(model.rate(&model.transitions)),
-            "/s",
-        ),
+        ("transitions", text::rate(early(&model.transitions)), "/s"),
         ("open", text::size(model.open_connections()), ""),
     ];
     let spans = figures.into_iter().flat_map(|(name, figure, unit)| {
@@ -77,7 +69,7 @@ fn rates(view: &View<'_>) -> Line<'static> {
             Span::from(format!("{unit}   ")),
         ]
     });
-    Line::from_iter(spans)
+    spans.collect()
 }
 
 fn state(view: &View<'_>, width: u16) -> Line<'static> {
@@ -85,7 +77,8 @@ fn state(view: &View<'_>, width: u16) -> Line<'static> {
     let mut spans = lost(view, &model.completeness);
     let hooks = &model.setting.hooks;
     let or_none = |hook: &Option<String>| hook.clone().unwrap_or_else(|| "none".to_owned());
-    let hooks = if width >= 100 {
+    let is_wide = width >= 110;
+    let hooks = if is_wide {
         format!(
             "   hooks: state {}, TIME_WAIT {}, owner {}, snapshot {}",
             or_none(&hooks.state),
@@ -95,7 +88,7 @@ fn state(view: &View<'_>, width: u16) -> Line<'static> {
         )
     } else {
         format!(
-            "  {}, TW {}, {}",
+            "  {}/{}/{}",
             or_none(&hooks.state),
             or_none(&hooks.time_wait),
             or_none(&hooks.owner)
@@ -103,7 +96,7 @@ fn state(view: &View<'_>, width: u16) -> Line<'static> {
     };
     spans.push(escape::text(hooks.as_bytes()).into_owned().into());
     if let Some(cost) = model.cost {
-        spans.push(own(&cost).into());
+        spans.push(own(&cost, is_wide).into());
     }
     Line::from(spans)
 }
@@ -144,16 +137,17 @@ fn lost(view: &View<'_>, complete: &Completeness) -> Vec<Span<'static>> {
     spans
 }
 
-fn own(cost: &OwnCost) -> String {
-    let mut told = format!("   own {:.1}% CPU", cost.cpu_percent);
+/// What the tool itself costs: its process, and a run of its kernel programs where the kernel counts.
+fn own(cost: &OwnCost, is_wide: bool) -> String {
+    let mut told = format!("  own {:.1}%", cost.cpu_percent);
     if let Some(bytes) = cost.resident_bytes {
         told += &format!(" {}MB", bytes >> 20);
     }
     if let Some(programs) = cost.programs {
-        told += &format!(
-            " BPF {:.0}ns/run {:.2}%",
-            programs.ns_per_run, programs.cpu_percent
-        );
+        told += &format!(" BPF {:.0}ns", programs.ns_per_run);
+        if is_wide {
+            told += &format!("/run {:.2}%", programs.cpu_percent);
+        }
     }
     told
 }

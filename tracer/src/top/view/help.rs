@@ -12,7 +12,7 @@ use crate::top::keys::KEYS;
 
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
-    let inside = panel::frame(frame, area, view, None, "Keys".to_owned());
+    let inside = panel::frame(frame, area, view, None, "Keys");
     let keys = KEYS.iter().filter(|b| view.ui.is_playback || !b.playback);
     let mut lines: Vec<_> = keys
         .map(|binding| {

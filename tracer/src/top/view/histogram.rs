@@ -22,7 +22,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let dwells = view.model.dwells[state.index()].as_deref();
     let ended = dwells.map_or(0, DurationHistogram::count);
     let title = format!("Stays in {state}: {} ended", text::count(ended));
-    let inside = panel::frame(frame, area, view, Some(Panel::Histogram), title);
+    let inside = panel::frame(frame, area, view, Some(Panel::Histogram), &title);
     let Some(dwells) = dwells else {
         frame.render_widget("None was seen from its beginning to its end.", inside);
         return;

@@ -9,7 +9,7 @@ use super::{View, panel, text};
 use crate::{
     engine::ClosedFirst,
     render::age,
-    top::ui::{Listed, Subject},
+    top::listed::{Listed, Subject},
 };
 
 /// Draws it.
@@ -23,22 +23,27 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, subject: Subject
             text::key(&key)
         ),
     };
-    let inside = panel::frame(frame, area, view, None, title);
+    let inside = panel::frame(frame, area, view, None, &title);
+    let is_wide = inside.width >= 100;
     let columns = [
         panel::figure("PID", 7),
         panel::text("COMM", Constraint::Length(12)),
-        panel::text("LOCAL", Constraint::Fill(1)),
+        if is_wide {
+            panel::text("LOCAL", Constraint::Fill(1))
+        } else {
+            panel::figure("LPORT", 5)
+        },
         panel::text("REMOTE", Constraint::Fill(1)),
         panel::text("STATE", Constraint::Length(11)),
         panel::figure("FOR", 9),
         panel::text("CLOSED", Constraint::Length(6)),
     ];
-    let rows: Vec<_> = view.ui.listed.iter().map(row).collect();
+    let rows: Vec<_> = view.ui.listed.iter().map(|l| row(l, is_wide)).collect();
     let selected = (!rows.is_empty()).then(|| view.ui.selected_listed());
     panel::table(frame, inside, view, &columns, &rows, selected);
 }
 
-fn row(listed: &Listed) -> Vec<String> {
+fn row(listed: &Listed, is_wide: bool) -> Vec<String> {
     let t = &listed.last;
     let age = listed
         .age
@@ -56,7 +61,11 @@ fn row(listed: &Listed) -> Vec<String> {
     vec![
         text::pid(t),
         text::name(t),
-        text::end(&t.tuple.local),
+        if is_wide {
+            text::end(&t.tuple.local)
+        } else {
+            t.tuple.local.port.to_string()
+        },
         text::end(&t.tuple.remote),
         t.to.name().to_owned(),
         age,

@@ -156,8 +156,8 @@ fn panels(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     } else if holds(MIDDLE) {
         let rows = Layout::vertical([
             Constraint::Length(13),
-            Constraint::Percentage(50),
-            Constraint::Min(0),
+            Constraint::Fill(1),
+            Constraint::Fill(1),
         ])
         .areas::<3>(area);
         let grid = [

@@ -16,7 +16,7 @@ pub fn frame(
     area: Rect,
     view: &View<'_>,
     panel: Option<Panel>,
-    title: String,
+    title: &str,
 ) -> Rect {
     let is_focused = panel.is_none_or(|panel| view.ui.focus == panel && view.ui.pages.is_empty());
     let (style, kind) = if is_focused {

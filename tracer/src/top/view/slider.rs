@@ -47,13 +47,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
 
 fn keys() -> Line<'static> {
     let brief = KEYS.iter().filter(|b| !b.brief.is_empty());
-    Line::from_iter(brief.flat_map(|binding| {
+    let spans = brief.flat_map(|binding| {
         let key = binding.named.split(',').next().unwrap_or_default();
         [
             Span::styled(format!(" {key}"), Theme::title()),
             format!(" {} ", binding.brief).into(),
         ]
-    }))
+    });
+    spans.collect()
 }
 
 fn slider(view: &View<'_>, position: Position, width: usize) -> Line<'static> {

@@ -17,7 +17,7 @@ use crate::{
 
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
-    let inside = panel::frame(frame, area, view, Some(Panel::States), "States".to_owned());
+    let inside = panel::frame(frame, area, view, Some(Panel::States), "States");
     let mut columns = vec![
         panel::text("STATE", Constraint::Length(11)),
         panel::figure("NOW", 7),
@@ -50,10 +50,17 @@ fn row(view: &View<'_>, state: TcpState, has_dwells: bool, points: usize) -> Vec
     let at = state.index();
     let is_measured = state != TcpState::TimeWait || model.setting.hooks.time_wait.is_some();
     let measured = |text: String| if is_measured { text } else { "-".to_owned() };
+    // An accepted connection's owner is known later than that.
+    let is_early = matches!(state, TcpState::SynRecv | TcpState::Established);
+    let entered = if is_early && model.wants_owners() {
+        None
+    } else {
+        model.rate(&model.entered[at])
+    };
     let mut cells = vec![
         state.name().to_owned(),
         measured(text::size(model.open_now[at])),
-        measured(text::rate(model.rate(&model.entered[at]))),
+        measured(text::rate(entered)),
     ];
     if has_dwells {
         let dwells = model.dwells[at].as_deref();

@@ -31,7 +31,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
         None => "no look at causes yet".to_owned(),
     };
     let title = format!("Stuck: {} in CLOSE_WAIT, {causes}", text::size(open));
-    let inside = panel::frame(frame, area, view, Some(Panel::Stuck), title);
+    let inside = panel::frame(frame, area, view, Some(Panel::Stuck), &title);
     let leaks: Vec<_> = model.waits.leaks.iter().take(MAX_LEAKS).map(leak).collect();
     let height = u16::try_from(leaks.len())
         .unwrap_or(0)
@@ -41,7 +41,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let lines = leaks
         .into_iter()
         .map(|told| Line::styled(told, view.theme.warning()));
-    frame.render_widget(Text::from_iter(lines), upper);
+    frame.render_widget(lines.collect::<Text<'_>>(), upper);
     let mut columns = vec![
         panel::figure("AGE", 9),
         panel::figure("PID", 7),

@@ -21,13 +21,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let model = view.model;
     let now = model.open_now[TcpState::TimeWait.index()];
     if model.setting.hooks.time_wait.is_none() {
-        let inside = panel::frame(
-            frame,
-            area,
-            view,
-            Some(Panel::TimeWait),
-            "TIME_WAIT".to_owned(),
-        );
+        let inside = panel::frame(frame, area, view, Some(Panel::TimeWait), "TIME_WAIT");
         let told = [
             "It is not measured on this kernel:",
             "'tcpdwell check' says why.",
@@ -36,7 +30,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
         return;
     }
     let title = format!("TIME_WAIT  {} now", text::size(now));
-    let inside = panel::frame(frame, area, view, Some(Panel::TimeWait), title);
+    let inside = panel::frame(frame, area, view, Some(Panel::TimeWait), &title);
     let lines = figures(view, usize::from(inside.width));
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let [upper, lower] =

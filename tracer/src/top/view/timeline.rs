@@ -6,6 +6,7 @@ use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     text::{Line, Text},
+    widgets::{Paragraph, Wrap},
 };
 
 use super::{View, panel, text};
@@ -13,29 +14,35 @@ use crate::{
     engine::{ClosedFirst, EndReason, TcpState, Transition},
     render::{age, duration::human, escape},
     top::{
+        listed::Listed,
         model::{Dwell, Life, Step},
-        ui::Listed,
     },
 };
 
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, listed: &Listed) {
     let life = listed.last.conn.and_then(|conn| view.model.life(conn));
-    let last = life.map_or(&listed.last, |life| &life.last);
+    let mut last = life.map_or(listed.last, |life| life.last);
+    if last.owner.source < listed.last.owner.source {
+        // Found out since its latest transition.
+        (last.owner, last.process) = (listed.last.owner, listed.last.process);
+    }
     let conn = last
         .conn
         .map_or_else(|| "-".to_owned(), |c| c.0.to_string());
     let title = format!("Connection {conn}");
-    let inside = panel::frame(frame, area, view, None, title);
-    let mut lines = heads(view, last);
+    let inside = panel::frame(frame, area, view, None, &title);
+    let mut lines = heads(view, &last);
     lines.push(now(view, listed, life));
     lines.push(Line::default());
     let height = u16::try_from(lines.len()).unwrap_or(0);
     let [upper, lower] =
         Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(inside);
-    frame.render_widget(Text::from_iter(lines), upper);
+    let heads = Paragraph::new(Text::from_iter(lines));
+    frame.render_widget(heads, upper);
     let Some(life) = life else {
-        frame.render_widget(unknown(view), lower);
+        let told = Paragraph::new(unknown(view)).wrap(Wrap { trim: true });
+        frame.render_widget(told, lower);
         return;
     };
     let columns = [
