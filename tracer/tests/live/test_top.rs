@@ -75,6 +75,10 @@ fn top_shows_what_happens_and_gives_the_terminal_back() {
     pty.shows("It has ended.");
     pty.press("\x1b");
     pty.shows("Stuck: 0 in CLOSE_WAIT");
+    // Larger: all panels are there at once.
+    pty.resize((120, 40));
+    pty.shows("Stays in TIME_WAIT");
+    pty.shows("Findings");
     pty.press("?");
     pty.shows("this help");
     pty.press("q");
