@@ -302,6 +302,14 @@ impl Model {
         self.counted = self.now;
         let counts_all = self.counts_all();
         let mut counts = [0; TcpState::COUNT];
+        if counts_all && engine.open_in(TcpState::CloseWait) == 0 {
+            // Nothing to be found that the engine has not counted.
+            for state in TcpState::ALL {
+                self.open_now[state.index()] = engine.open_in(state);
+            }
+            self.waits.list(Vec::new(), self.now);
+            return;
+        }
         let mut waiting = Vec::new();
         for open in engine.open_sockets(self.now) {
             if !counts_all && !self.wants(&open.last) {
