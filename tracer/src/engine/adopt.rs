@@ -38,9 +38,8 @@ impl Engine {
             self.ledger.preexisting = self.ledger.preexisting.saturating_sub(1);
             return None;
         }
-        let connection = self.table.get_mut(slot)?;
-        if connection.state != change.from {
-            connection.state = change.from;
+        if self.table.get(slot)?.state != change.from {
+            let connection = self.table.enter(slot, change.from)?;
             connection.in_minisock = false;
             connection.entry = Entry::Unseen;
             self.ledger.unknown_starts += 1;

@@ -59,6 +59,7 @@ pub(crate) fn told(narrow: Narrow) -> Told {
     let model = Rc::new(RefCell::new(model));
     let start = Start {
         host: source.meta().host.clone(),
+        boot_id: None,
         kernel: source.meta().kernel.clone(),
         state: source.meta().hooks.state.clone(),
         time_wait: source.meta().hooks.time_wait.clone(),
