@@ -12,10 +12,15 @@ use tracer_common::{
     state,
 };
 
-use crate::engine::{CgroupFact, ConnId, EventBody, Mono, Process, StateSet, TcpState, Transition};
+use crate::engine::{
+    CgroupFact, ConnId, EventBody, Mono, Process, StateSet, TcpState, Transition, Update,
+};
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
+
+/// A transition may be told later than it happened: the engine holds none for longer than 2.5 s.
+const LATE_NS: i128 = 10_000_000_000;
 
 /// What is wanted. Empty criteria want everything.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +206,39 @@ impl Gate {
     pub const fn within(mut self, window: Window) -> Self {
         self.window = window;
         self
+    }
+
+    /// Takes an update in, and tells what of it is to be shown.
+    #[inline]
+    pub fn sift<E>(
+        &mut self,
+        update: &Update,
+        mut tell: impl FnMut(&Update) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match update {
+            Update::Transition(transition) => {
+                for transition in self.pass(transition).into_iter().flatten() {
+                    tell(&Update::Transition(transition))?;
+                }
+                return Ok(());
+            }
+            Update::Forgotten(conn) => self.forget(*conn),
+            Update::Cgroup(fact) => self.learn(fact),
+            Update::Clock { at, wall_ns } => self.set_clock(*at, *wall_ns),
+            Update::Irregular(_) | Update::Lost { .. } => {}
+        }
+        tell(update)
+    }
+
+    /// Whether nothing that comes from now on can be within the window: what the engine holds back is
+    /// told by then, and nothing of the window waits here.
+    pub fn is_over(&self, now: Mono) -> bool {
+        let Some(until) = self.window.until else {
+            return false;
+        };
+        let wall_ns = i128::from(now.0) + self.offset_ns;
+        wall_ns >= until.saturating_add(LATE_NS)
+            && !self.undecided.values().any(|waits| self.is_within(waits))
     }
 
     /// What the wall clock showed.

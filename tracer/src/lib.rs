@@ -15,6 +15,7 @@ pub mod enrich;
 pub mod error;
 pub mod filter;
 pub mod logging;
+pub mod merge;
 pub mod pipeline;
 pub mod recording;
 pub mod render;

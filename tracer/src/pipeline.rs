@@ -126,6 +126,7 @@ impl<S: EventSource> Pipeline<'_, S> {
             // Taken after the events: whatever block they end up in, its account covers them.
             tap.take(events, &self.engine, &self.source.account()?)?;
         }
+        let latest = events.last().map(|event| event.at);
         for event in events.drain(..) {
             self.engine.handle_event(&event, updates);
             // Stock was taken: told by an event, so that a recording has it at the same place.
@@ -139,7 +140,8 @@ impl<S: EventSource> Pipeline<'_, S> {
         }
         let flow = self.show(updates, shown)?;
         if self.output.flush()? {
-            Ok(flow)
+            let is_over = latest.is_some_and(|latest| self.gate.is_over(latest));
+            Ok(if is_over { Flow::Enough } else { flow })
         } else {
             Ok(Flow::Enough)
         }
@@ -147,26 +149,15 @@ impl<S: EventSource> Pipeline<'_, S> {
 
     fn show(&mut self, updates: &mut Vec<Update>, shown: &mut u64) -> Result<Flow> {
         for update in updates.drain(..) {
-            let transition = match &update {
-                Update::Transition(transition) => transition,
-                other => {
-                    match other {
-                        Update::Forgotten(conn) => self.gate.forget(*conn),
-                        Update::Cgroup(fact) => self.gate.learn(fact),
-                        Update::Clock { at, wall_ns } => self.gate.set_clock(*at, *wall_ns),
-                        _ => {}
+            self.gate.sift(&update, |update| {
+                if matches!(update, Update::Transition(_)) {
+                    if *shown >= self.stop_after {
+                        return Ok(());
                     }
-                    self.sink.update(other, self.output.buffer())?;
-                    continue;
-                }
-            };
-            for transition in self.gate.pass(transition).into_iter().flatten() {
-                if *shown < self.stop_after {
                     *shown += 1;
-                    let update = Update::Transition(transition);
-                    self.sink.update(&update, self.output.buffer())?;
                 }
-            }
+                self.sink.update(update, self.output.buffer())
+            })?;
         }
         let read = self.output.flush_if_full()?;
         if *shown >= self.stop_after || !read {

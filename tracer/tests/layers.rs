@@ -79,6 +79,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "merge.rs",
+        &["engine", "filter", "render", "shutdown", "sink", "source"],
+    ),
+    (
         "cli",
         &["cli", "ebpf", "engine", "error", "filter", "recording"],
     ),

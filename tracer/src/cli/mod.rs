@@ -221,6 +221,8 @@ pub enum HistKeyArg {
     ClosedFirst,
     /// Why it ended.
     EndReason,
+    /// The host: of recordings of several.
+    Host,
 }
 
 /// How the kernel side is set up.

@@ -4,13 +4,17 @@ use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, rc::Rc};
 
 use anyhow::Result;
 
-use super::replay::{Task, replay};
+use super::{
+    replay::{Task, View, in_turn, read},
+    trace::{self, RowFormat},
+};
 use crate::{
     anonymize::Pseudonyms,
     cli::{ExportArgs, ExportFormat},
     error::Failure,
     filter::{Filter, Window},
-    sink::{AnonymousSink, CsvSink, JsonSink, PerfettoSink, Sink},
+    recording::Recording,
+    sink::{AnonymousSink, Beside, MergedSink, PerfettoSink, Sink},
 };
 
 /// Runs it.
@@ -18,21 +22,8 @@ pub(super) async fn run(args: ExportArgs) -> Result<ExitCode> {
     let key = args.anonymize.as_deref().map(Pseudonyms::of_file);
     let pseudonyms = key.transpose()?.map(Rc::new);
     match args.to {
-        ExportFormat::Ndjson => {
-            let sink = || -> Box<dyn Sink> { Box::new(JsonSink::default()) };
-            rows(args, pseudonyms, sink).await
-        }
-        ExportFormat::Csv => {
-            let mut is_first = true;
-            let sink = move || -> Box<dyn Sink> {
-                if std::mem::take(&mut is_first) {
-                    Box::new(CsvSink::default())
-                } else {
-                    Box::new(CsvSink::continued())
-                }
-            };
-            rows(args, pseudonyms, sink).await
-        }
+        ExportFormat::Ndjson => rows(args, pseudonyms, RowFormat::Ndjson).await,
+        ExportFormat::Csv => rows(args, pseudonyms, RowFormat::Csv).await,
         ExportFormat::Parquet => tables(args, pseudonyms).await,
         ExportFormat::Perfetto => tracks(args, pseudonyms).await,
     }
@@ -42,22 +33,35 @@ pub(super) async fn run(args: ExportArgs) -> Result<ExitCode> {
 async fn rows(
     args: ExportArgs,
     pseudonyms: Option<Rc<Pseudonyms>>,
-    mut sink: impl FnMut() -> Box<dyn Sink>,
+    format: RowFormat,
 ) -> Result<ExitCode> {
     let filter = Filter::try_from(args.filters)?;
     let task = task(filter, args.strict, args.output);
-    let sink = move || match &pseudonyms {
-        Some(pseudonyms) => Box::new(AnonymousSink::new(sink(), Rc::clone(pseudonyms))),
-        None => sink(),
+    let shown = pseudonyms.clone();
+    let view = View {
+        alone: move || anonymous(format.sink(), shown.as_ref()),
+        several: move |recordings: &[Recording]| -> Box<dyn MergedSink> {
+            let sinks = trace::rows(recordings, format).into_iter();
+            let sinks = sinks.map(|sink| anonymous(sink, pseudonyms.as_ref()));
+            Box::new(Beside::new(sinks.collect()))
+        },
+        one_by_one: false,
     };
-    Box::pin(replay(task, &args.files, sink)).await
+    Box::pin(read(task, &args.files, view)).await
+}
+
+/// Behind pseudonyms, if there are any.
+fn anonymous(sink: Box<dyn Sink>, pseudonyms: Option<&Rc<Pseudonyms>>) -> Box<dyn Sink> {
+    match pseudonyms {
+        Some(pseudonyms) => Box::new(AnonymousSink::new(sink, Rc::clone(pseudonyms))),
+        None => sink,
+    }
 }
 
 #[cfg(feature = "parquet")]
 async fn tables(mut args: ExportArgs, pseudonyms: Option<Rc<Pseudonyms>>) -> Result<ExitCode> {
     use std::cell::RefCell;
 
-    use super::replay::read;
     use crate::sink::{Dataset, ParquetSink};
 
     let Some(directory) = args.output.take() else {
@@ -76,7 +80,7 @@ async fn tables(mut args: ExportArgs, pseudonyms: Option<Rc<Pseudonyms>>) -> Res
             pseudonyms.clone(),
         ))
     };
-    let replayed = Box::pin(read(task, &args.files, sink)).await?;
+    let replayed = Box::pin(in_turn(task, &args.files, sink)).await?;
     if let Some(dataset) = Rc::into_inner(dataset) {
         dataset.into_inner().finish(replayed.is_whole)?;
     }
@@ -104,7 +108,8 @@ async fn tracks(mut args: ExportArgs, pseudonyms: Option<Rc<Pseudonyms>>) -> Res
         let (filter, pseudonyms) = (filter.clone(), pseudonyms.clone());
         Box::new(PerfettoSink::new(recordings, filter, pseudonyms))
     };
-    Box::pin(replay(task, &args.files, sink)).await
+    let replayed = Box::pin(in_turn(task, &args.files, sink)).await?;
+    Ok(replayed.code)
 }
 
 /// The filter for a sink that decides at the end of each connection, when its owner is known, and the

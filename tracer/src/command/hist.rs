@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::replay;
+use super::replay::{self, View};
 use crate::{
     cli::{HistArgs, HistKeyArg},
-    sink::{HistKey, HistOptions, HistSink, Sink},
+    recording::Recording,
+    sink::{HistKey, HistOptions, HistSink, MergedSink, Sink},
 };
 
 /// Runs it.
@@ -26,8 +27,15 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         // Whom a connection belongs to is told with its transitions only.
         open: args.run.filters.kernel_decides(),
     };
-    let sink = move || -> Box<dyn Sink> { Box::new(HistSink::new(options.clone())) };
-    Box::pin(replay::or_live(args.run, verbosity, u64::MAX, sink)).await
+    let merged = options.clone();
+    let view = View {
+        alone: move || -> Box<dyn Sink> { Box::new(HistSink::new(options)) },
+        one_by_one: merged.interval.is_none(),
+        several: move |recordings: &[Recording]| -> Box<dyn MergedSink> {
+            Box::new(HistSink::merged(merged, recordings.len()))
+        },
+    };
+    Box::pin(replay::or_live(args.run, verbosity, u64::MAX, view)).await
 }
 
 const fn key(by: HistKeyArg) -> HistKey {
@@ -37,5 +45,6 @@ const fn key(by: HistKeyArg) -> HistKey {
         HistKeyArg::Raddr => HistKey::Raddr,
         HistKeyArg::ClosedFirst => HistKey::ClosedFirst,
         HistKeyArg::EndReason => HistKey::EndReason,
+        HistKeyArg::Host => HistKey::Host,
     }
 }

@@ -10,23 +10,40 @@ use crate::{
     engine::{ConnId, Engine, Limits},
     filter::{Filter, Gate, Window},
     logging,
+    merge::{Finished, Lane, Merge},
     pipeline::Pipeline,
-    recording::{self, Meta},
+    recording::{self, Meta, Recording, by_host},
+    render::{completeness::Completeness, dwells, ends, escape},
     shutdown::{Ended, Shutdown},
-    sink::{Output, Sink, Start},
+    sink::{MergedSink, Output, Sink, Start},
     source::file::FileSource,
 };
 
-/// Runs on what `--from` names, or live. Each recording gets a sink and an engine of its own: sockets
-/// of two hosts, or of two boots, have nothing to do with each other.
-pub(super) async fn or_live(
+/// What shows it: of one run or recording, or of several.
+pub(super) struct View<A, S> {
+    /// Of one.
+    pub(super) alone: A,
+    /// Of several recordings, in the order of their beginnings.
+    pub(super) several: S,
+    /// Whether each recording is shown as a whole, so that they may be read one after another.
+    pub(super) one_by_one: bool,
+}
+
+/// Runs on what `--from` names, or live.
+pub(super) async fn or_live<A, S>(
     args: RunArgs,
     verbosity: u8,
     stop_after: u64,
-    mut sink: impl FnMut() -> Box<dyn Sink>,
-) -> Result<ExitCode> {
+    view: View<A, S>,
+) -> Result<ExitCode>
+where
+    A: FnOnce() -> Box<dyn Sink>,
+    S: FnOnce(&[Recording]) -> Box<dyn MergedSink>,
+{
     if args.from.files.is_empty() {
-        return Live::attach(args, verbosity)?.run(sink(), stop_after).await;
+        return Live::attach(args, verbosity)?
+            .run((view.alone)(), stop_after)
+            .await;
     }
     let task = Task {
         filter: Filter::try_from(args.filters)?,
@@ -36,7 +53,83 @@ pub(super) async fn or_live(
         stop_after,
         verbosity,
     };
-    replay(task, &args.from.files, sink).await
+    read(task, &args.from.files, view).await
+}
+
+/// Reads recordings: several are merged by the time of day.
+pub(super) async fn read<A, S>(task: Task, files: &[PathBuf], view: View<A, S>) -> Result<ExitCode>
+where
+    A: FnOnce() -> Box<dyn Sink>,
+    S: FnOnce(&[Recording]) -> Box<dyn MergedSink>,
+{
+    let recordings = by_host(recording::recordings(files)?);
+    if recordings.len() == 1 {
+        let sink = std::iter::once((view.alone)());
+        return Ok(each(task, recordings, sink).await?.code);
+    }
+    let sink = (view.several)(&recordings);
+    let mut shutdown = Shutdown::new(None)?;
+    let output = Output::open(task.output.as_deref())?;
+    let mut hosts = Ends::default();
+    let lanes = recordings.into_iter().map(|recording| {
+        let began_ns = recording.began_ns;
+        let source = FileSource::new(recording.parts, task.filter.clone());
+        let start = Start {
+            host: recording.host,
+            ..start(source.meta())
+        };
+        tell_start(&start, source.meta());
+        Lane {
+            source,
+            start,
+            began_ns,
+        }
+    });
+    let merge = Merge {
+        lanes: lanes.collect(),
+        filter: task.filter.clone(),
+        window: task.window,
+        one_by_one: view.one_by_one,
+        sink,
+        output,
+        stop_after: task.stop_after,
+    };
+    let merged = merge
+        .run(&mut shutdown, |finished| {
+            hosts.tell(finished, task.verbosity);
+        })
+        .await?;
+    hosts.tell_sum();
+    Ok(exit_code(merged.is_damaged && task.is_strict))
+}
+
+/// The accounts of recordings that have ended.
+#[derive(Default)]
+struct Ends {
+    sum: Option<Completeness>,
+}
+
+impl Ends {
+    fn tell(&mut self, finished: &Finished<'_>, verbosity: u8) {
+        let host = escape::text(finished.start.host.as_bytes());
+        if verbosity > 0 {
+            let stats = finished.engine.stats();
+            for line in dwells::table(stats).into_iter().chain(ends::lines(stats)) {
+                logging::note(&line);
+            }
+        }
+        logging::note(&format!("{host}: {}", finished.completeness.line()));
+        match &mut self.sum {
+            Some(sum) => sum.add(&finished.completeness),
+            none => *none = Some(finished.completeness),
+        }
+    }
+
+    fn tell_sum(&self) {
+        if let Some(sum) = &self.sum {
+            logging::note(&sum.line());
+        }
+    }
 }
 
 /// What to do with recordings.
@@ -47,16 +140,6 @@ pub(super) struct Task {
     pub(super) output: Option<PathBuf>,
     pub(super) stop_after: u64,
     pub(super) verbosity: u8,
-}
-
-/// Reads them, one after another.
-pub(super) async fn replay(
-    task: Task,
-    files: &[PathBuf],
-    sink: impl FnMut() -> Box<dyn Sink>,
-) -> Result<ExitCode> {
-    let replayed = read(task, files, sink).await?;
-    Ok(replayed.code)
 }
 
 /// How reading went.
@@ -70,45 +153,40 @@ pub(super) struct Replayed {
     pub(super) is_whole: bool,
 }
 
-/// Reads them, one after another, and says whether to the end.
-pub(super) async fn read(
+/// Reads recordings one after another, each with a sink of its own, and says whether to the end.
+pub(super) async fn in_turn(
     task: Task,
     files: &[PathBuf],
-    mut sink: impl FnMut() -> Box<dyn Sink>,
+    sink: impl FnMut() -> Box<dyn Sink>,
 ) -> Result<Replayed> {
-    let Task {
-        filter,
-        window,
-        is_strict,
-        output,
-        stop_after,
-        verbosity,
-    } = task;
-    let recordings = recording::recordings(files)?;
-    let mut output = Output::open(output.as_deref())?;
+    let recordings = by_host(recording::recordings(files)?);
+    each(task, recordings, std::iter::repeat_with(sink)).await
+}
+
+async fn each(
+    task: Task,
+    recordings: Vec<Recording>,
+    sinks: impl Iterator<Item = Box<dyn Sink>>,
+) -> Result<Replayed> {
+    let mut output = Output::open(task.output.as_deref())?;
     let mut shutdown = Shutdown::new(None)?;
-    let (mut left, mut first, mut is_damaged) = (stop_after, ConnId(1), false);
+    let (mut left, mut first, mut is_damaged) = (task.stop_after, ConnId(1), false);
     let mut is_whole = true;
-    for parts in recordings {
-        let mut source = FileSource::new(parts, filter.clone());
+    for (recording, sink) in recordings.into_iter().zip(sinks) {
+        let mut source = FileSource::new(recording.parts, task.filter.clone());
         let start = start(source.meta());
-        logging::note(&format!(
-            "reading a recording of {} ({}), {}",
-            start.host,
-            start.kernel,
-            began(source.meta())
-        ));
+        tell_start(&start, source.meta());
         let pipeline = Pipeline {
             source: &mut source,
             engine: Engine::new(Limits::default()).naming_from(first),
-            gate: Gate::new(filter.clone()).within(window),
-            sink: sink(),
+            gate: Gate::new(task.filter.clone()).within(task.window),
+            sink,
             output,
             stop_after: left,
             tap: None,
         };
         let outcome = pipeline.run(&start, &mut shutdown).await?;
-        tell_outcome(&outcome, &[], verbosity);
+        tell_outcome(&outcome, &[], task.verbosity);
         is_damaged |= source.is_damaged();
         first = outcome.engine.next_name();
         left -= outcome.shown;
@@ -118,13 +196,27 @@ pub(super) async fn read(
             break;
         }
     }
-    let failed = is_damaged && is_strict;
-    let code = if failed {
+    Ok(Replayed {
+        code: exit_code(is_damaged && task.is_strict),
+        is_whole,
+    })
+}
+
+fn exit_code(failed: bool) -> ExitCode {
+    if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    };
-    Ok(Replayed { code, is_whole })
+    }
+}
+
+fn tell_start(start: &Start, meta: &Meta) {
+    logging::note(&format!(
+        "reading a recording of {} ({}), {}",
+        escape::text(start.host.as_bytes()),
+        escape::text(start.kernel.as_bytes()),
+        began(meta)
+    ));
 }
 
 /// What the recording stood on.

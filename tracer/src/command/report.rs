@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{live::Live, replay};
+use super::{
+    live::Live,
+    replay::{self, View},
+};
 use crate::{
     cli::{DiagnoseArgs, DiagnoseFormat, ReportArgs, ReportFormat, RunArgs},
     error::Failure,
     filter::Filter,
-    sink::{Render, ReportSink, Sink},
+    recording::Recording,
+    sink::{MergedSink, Render, ReportSink, ReportsSink, Sink},
 };
 
 /// Runs `report`.
@@ -19,7 +23,8 @@ pub(super) async fn run(args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
         ReportFormat::Json => ReportSink::JSON,
         ReportFormat::Html => ReportSink::HTML,
     };
-    watch(args.run, render, verbosity).await
+    let several = move |filter, hosts| ReportsSink::report(filter, hosts, render);
+    watch(args.run, render, several, verbosity).await
 }
 
 /// Runs `diagnose`.
@@ -28,10 +33,20 @@ pub(super) async fn diagnose(args: DiagnoseArgs, verbosity: u8) -> Result<ExitCo
         DiagnoseFormat::Text => ReportSink::FINDINGS_TEXT,
         DiagnoseFormat::Json => ReportSink::FINDINGS_JSON,
     };
-    watch(args.run, render, verbosity).await
+    let all = match args.format {
+        DiagnoseFormat::Text => ReportsSink::FINDINGS_TEXT,
+        DiagnoseFormat::Json => ReportsSink::FINDINGS_JSON,
+    };
+    let several = move |filter, hosts| ReportsSink::findings(filter, hosts, all);
+    watch(args.run, render, several, verbosity).await
 }
 
-async fn watch(mut args: RunArgs, render: Render, verbosity: u8) -> Result<ExitCode> {
+async fn watch(
+    mut args: RunArgs,
+    render: Render,
+    several: impl FnOnce(Filter, Vec<usize>) -> ReportsSink,
+    verbosity: u8,
+) -> Result<ExitCode> {
     let filter = Filter::try_from(args.filters.clone())?;
     // An owner may be found out late: the report decides at the end of each connection.
     args.filters.keep_kernel_part();
@@ -40,13 +55,21 @@ async fn watch(mut args: RunArgs, render: Render, verbosity: u8) -> Result<ExitC
                    of a part ('trace --from' takes them)";
         return Err(Failure::Usage(why.to_owned()).into());
     }
-    let sink = move || -> Box<dyn Sink> { Box::new(ReportSink::new(filter.clone(), render)) };
     if args.from.files.is_empty() {
         // A last look tells why sockets are in CLOSE_WAIT.
         return Live::attach(args, verbosity)?
             .looking(None)
-            .run(sink(), u64::MAX)
+            .run(Box::new(ReportSink::new(filter, render)), u64::MAX)
             .await;
     }
-    replay::or_live(args, verbosity, u64::MAX, sink).await
+    let of_several = filter.clone();
+    let view = View {
+        alone: move || -> Box<dyn Sink> { Box::new(ReportSink::new(filter, render)) },
+        several: move |recordings: &[Recording]| -> Box<dyn MergedSink> {
+            let hosts = recordings.iter().map(|r| r.host_number);
+            Box::new(several(of_several, hosts.collect()))
+        },
+        one_by_one: true,
+    };
+    replay::or_live(args, verbosity, u64::MAX, view).await
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Diagnosis;
+use super::{Diagnosis, Finding};
 use crate::{render::completeness::Completeness, report::Report};
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct FindingObject<'a> {
+pub(super) struct FindingObject<'a> {
     rule: &'static str,
     severity: &'static str,
     subject: &'a str,
@@ -31,9 +31,25 @@ struct FindingObject<'a> {
 }
 
 #[derive(Serialize)]
-struct NotEnough {
-    rule: &'static str,
-    because: &'static str,
+pub(super) struct NotEnough {
+    pub(super) rule: &'static str,
+    pub(super) because: &'static str,
+}
+
+impl<'a> FindingObject<'a> {
+    /// A rule's finding.
+    pub(super) fn new(rule: &'static str, finding: &'a Finding) -> Self {
+        Self {
+            rule,
+            severity: finding.severity.name(),
+            subject: &finding.subject,
+            summary: &finding.summary,
+            evidence: &finding.evidence,
+            advice: &finding.advice,
+            verify: finding.verify,
+            avoid: finding.avoid,
+        }
+    }
 }
 
 /// One object over many lines.
@@ -43,16 +59,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     let document = Document {
         schema: "tcpdwell.diagnose/1",
         findings: findings
-            .map(|(rule, finding)| FindingObject {
-                rule,
-                severity: finding.severity.name(),
-                subject: &finding.subject,
-                summary: &finding.summary,
-                evidence: &finding.evidence,
-                advice: &finding.advice,
-                verify: finding.verify,
-                avoid: finding.avoid,
-            })
+            .map(|(rule, finding)| FindingObject::new(rule, finding))
             .collect(),
         not_enough_data: diagnosis
             .not_enough_data

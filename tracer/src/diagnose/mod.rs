@@ -9,6 +9,7 @@ mod folklore;
 mod json;
 mod listen_port;
 mod reset_storm;
+mod several;
 mod text;
 mod time_wait_overflow;
 mod time_wait_pressure;
@@ -18,7 +19,11 @@ use serde_json::{Map, Value};
 
 use crate::report::Report;
 
-pub use self::{json::render as render_json, text::render as render_text};
+pub use self::{
+    json::render as render_json,
+    several::{Diagnoses, render_json as render_all_json, render_text as render_all_text},
+    text::render as render_text,
+};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

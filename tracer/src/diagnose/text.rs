@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Diagnosis, Finding};
 use crate::{
-    render::{escape, wrap::wrapped},
+    render::{completeness::Completeness, escape, wrap::wrapped},
     report::Report,
 };
 
@@ -21,23 +21,33 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
         1 => writeln!(out, "One finding on {host} in {seconds:.1} s.")?,
         n => writeln!(out, "{n} findings on {host} in {seconds:.1} s.")?,
     }
-    if !report.completeness.complete {
+    body(&diagnosis, &report.completeness, &mut out)?;
+    Ok(out.into_bytes())
+}
+
+/// What was found, what could not be said, and what is fine.
+pub(super) fn body(
+    diagnosis: &Diagnosis,
+    completeness: &Completeness,
+    out: &mut String,
+) -> Result<()> {
+    if !completeness.complete {
         writeln!(out, "State changes were lost: figures are lower bounds.")?;
     }
     for (rule, finding) in &diagnosis.findings {
-        tell(rule, finding, &mut out)?;
+        tell(rule, finding, out)?;
     }
     if !diagnosis.not_enough_data.is_empty() {
         writeln!(out, "\nNot enough data for:")?;
         for (rule, why) in &diagnosis.not_enough_data {
-            wrapped(&format!("  {rule}: "), why, 4, &mut out)?;
+            wrapped(&format!("  {rule}: "), why, 4, out)?;
         }
     }
     if !diagnosis.ok.is_empty() {
         writeln!(out)?;
-        wrapped("Fine: ", &diagnosis.ok.join(", "), 6, &mut out)?;
+        wrapped("Fine: ", &diagnosis.ok.join(", "), 6, out)?;
     }
-    Ok(out.into_bytes())
+    Ok(())
 }
 
 fn tell(rule: &str, finding: &Finding, out: &mut String) -> Result<()> {

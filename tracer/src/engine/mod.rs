@@ -53,7 +53,7 @@ pub use time::{Mono, OPENING_HOLD};
 pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};
 pub use window::{
-    Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, Holdings,
+    Addend, Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, Holdings,
     MAX_GROUP_ROWS, MAX_LISTED, OpenCloseWait, PortUse, Snapshot, Span, StateFigures, Timeline,
     Totals, Waiting, Window,
 };

@@ -14,6 +14,7 @@ mod inspect;
 mod ledger;
 mod looks;
 mod meta;
+mod origin;
 mod part;
 mod rare;
 mod reader;
@@ -32,6 +33,7 @@ pub use self::{
     inspect::{Inspection, inspect, repair},
     ledger::{Ledger, account_since},
     meta::{ClockPair, Hooks, META_SCHEMA, Meta},
+    origin::{Recording, by_host},
     part::{Part, parts, recordings},
     reader::{BlockReader, Next, ReadError},
     recorder::{Gauge, Recorder, Summary},

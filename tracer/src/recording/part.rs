@@ -2,7 +2,9 @@
 //! files.
 
 use std::{
-    fs::File,
+    collections::HashSet,
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -81,10 +83,17 @@ pub fn parts(path: &Path) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// The recordings in these files, each with its parts in order.
+/// The recordings in these files, each with its parts in order. A file that is given twice is read once.
 pub fn recordings(paths: &[PathBuf]) -> Result<Vec<Vec<Part>>> {
     let mut recordings: Vec<Vec<Part>> = Vec::new();
+    let mut read = HashSet::new();
     for path in paths {
+        let reading = || format!("reading the recording '{}'", path.display());
+        let file = fs::metadata(path).with_context(reading)?;
+        if !read.insert((file.dev(), file.ino())) {
+            log::warn!("'{}' is given twice, and read once", path.display());
+            continue;
+        }
         let found = parts(path)?;
         anyhow::ensure!(
             !found.is_empty(),

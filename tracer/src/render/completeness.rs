@@ -66,6 +66,25 @@ impl Completeness {
         }
     }
 
+    /// Adds the account of another run.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        sum(&mut self.seen, other.seen);
+        sum(&mut self.filtered, other.filtered);
+        sum(&mut self.delivered, other.delivered);
+        sum(&mut self.lost.ring_full, other.lost.ring_full);
+        sum(&mut self.lost.recursion, other.lost.recursion);
+        sum(&mut self.lost.map_full, other.lost.map_full);
+        sum(&mut self.lost.decode, other.lost.decode);
+        sum(&mut self.lost.recording, other.lost.recording);
+        sum(&mut self.unknown_starts, other.unknown_starts);
+        sum(&mut self.irregular, other.irregular);
+        sum(&mut self.untracked, other.untracked);
+        sum(&mut self.owners_lost, other.owners_lost);
+        sum(&mut self.time_wait_skipped, other.time_wait_skipped);
+        self.complete &= other.complete;
+    }
+
     /// The line that ends every run.
     pub fn line(&self) -> String {
         let Lost {

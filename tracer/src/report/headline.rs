@@ -25,7 +25,10 @@ fn closed_first(report: &Report) -> String {
     let mut order: Vec<_> = ClosedFirst::ALL.into_iter().map(|f| (f, by(f))).collect();
     order.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let (first, count) = order[0];
+    let several = report.hosts.len() > 1;
     let who = match first {
+        ClosedFirst::Local if several => "These hosts close first".to_owned(),
+        ClosedFirst::LocalReset if several => "These hosts end by reset".to_owned(),
         ClosedFirst::Local => "This host closes first".to_owned(),
         ClosedFirst::Remote => "The peers close first".to_owned(),
         ClosedFirst::LocalReset => "This host ends by reset".to_owned(),

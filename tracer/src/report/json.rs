@@ -6,7 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Serialize, ser::SerializeMap};
 
-use super::{Hooks, LISTED_STATES, Report, rows};
+use super::{Between, Hooks, HostReport, LISTED_STATES, Recorded, Report, rows};
 use crate::{
     engine::{
         ClosedFirst, DurationHistogram, EndReason, GROUP_STATES, GroupKey, GroupRow, Groups,
@@ -37,6 +37,18 @@ struct Document<'a> {
     close_wait: CloseWait<'a>,
     groups: GroupsObject<'a>,
     ended: BTreeMap<&'static str, u64>,
+    /// Only of several recordings: each host by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<Host<'a>>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    #[serde(flatten)]
+    report: Document<'a>,
+    recordings: &'a [Recorded],
+    gaps: Vec<Between>,
+    overlaps: Vec<Between>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +153,9 @@ struct Socket<'a> {
     raddr: IpAddr,
     rport: Option<u16>,
     cause: &'static str,
+    /// Only of several hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -274,6 +289,17 @@ fn document(report: &Report) -> Document<'_> {
             remote_port: group(report, &snapshot.groups.remote_port),
         },
         ended: totals.ended.iter().map(|(r, n)| (r.name(), *n)).collect(),
+        hosts: report.hosts.iter().map(host).collect(),
+    }
+}
+
+/// The same of one host, and when it was recorded.
+fn host(host: &HostReport) -> Host<'_> {
+    Host {
+        report: document(&host.report),
+        recordings: &host.recordings,
+        gaps: host.gaps(),
+        overlaps: host.overlaps(),
     }
 }
 
@@ -343,7 +369,7 @@ fn close_wait(report: &Report) -> CloseWait<'_> {
         opened_per_s: report.per_second(figures.entered),
         closed_per_s: report.per_second(figures.left),
         by_cause: by_cause.map(|(cause, n)| (cause.name(), *n)).collect(),
-        sockets: waiting.oldest.iter().map(socket).collect(),
+        sockets: waiting.oldest.iter().map(|w| socket(w, report)).collect(),
     }
 }
 
@@ -351,7 +377,7 @@ fn micros(age: Duration) -> u64 {
     u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn socket(waiting: &Waiting) -> Socket<'_> {
+fn socket<'a>(waiting: &'a Waiting, report: &'a Report) -> Socket<'a> {
     let open = &waiting.open;
     let t = &open.last;
     let process = t.process.as_ref();
@@ -371,6 +397,7 @@ fn socket(waiting: &Waiting) -> Socket<'_> {
         raddr: t.tuple.remote.ip(),
         rport: t.tuple.remote.port(),
         cause: waiting.cause.name(),
+        host: report.host_of(waiting),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Everything about a window of time, for people and for programs: views of one [`Snapshot`].
 
 mod headline;
+mod hosts;
 pub mod html;
 pub mod json;
 mod rows;
+mod several;
 pub mod text;
 
 use jiff::Timestamp;
 
+pub use self::several::{Between, HostReport, Recorded, Several};
 use crate::{
-    engine::{Snapshot, TcpState},
+    engine::{Snapshot, TcpState, Waiting},
     render::completeness::Completeness,
 };
 
@@ -30,6 +33,8 @@ pub struct Report {
     pub completeness: Completeness,
     /// The figures.
     pub snapshot: Snapshot,
+    /// Where it was made of several recordings: each host by itself. The figures are the sums.
+    pub hosts: Vec<HostReport>,
 }
 
 /// Where the events came from; `None`: from nowhere.
@@ -66,7 +71,7 @@ impl Report {
     /// How TIME_WAIT was measured; `None`: it was not.
     pub fn time_wait_measured(&self) -> Option<&'static str> {
         match self.hooks.time_wait.as_deref()? {
-            "sampling" => Some("sampled"),
+            hook if hook.split('+').any(|one| one == "sampling") => Some("sampled"),
             _ => Some("exact"),
         }
     }
@@ -79,7 +84,8 @@ impl Report {
     /// What the figures of FIN_WAIT2 and TIME_WAIT lack where only timers tell of minisocks.
     pub fn late_fin_note(&self) -> Option<String> {
         let open = self.snapshot.state(TcpState::FinWait2).open;
-        (self.hooks.time_wait.as_deref() == Some("timer") && open > 0).then(|| {
+        let hook = self.hooks.time_wait.as_deref().unwrap_or_default();
+        (hook.split('+').any(|one| one == "timer") && open > 0).then(|| {
             format!(
                 "Of the {open} in FIN_WAIT2 some may be in TIME_WAIT: this kernel's timers tell of \
                  a late FIN at the end only."
@@ -87,9 +93,20 @@ impl Report {
         })
     }
 
-    /// Length of the window in seconds.
+    /// Length of the window in seconds, less the time that nobody watched.
     pub fn seconds(&self) -> f64 {
-        self.snapshot.span.length().as_secs_f64()
+        let snapshot = &self.snapshot;
+        let watched = snapshot.span.length().saturating_sub(snapshot.unwatched);
+        watched.as_secs_f64()
+    }
+
+    /// Of several hosts, the one that a socket is of.
+    pub fn host_of(&self, waiting: &Waiting) -> Option<&str> {
+        let host = self
+            .hosts
+            .get(waiting.host)
+            .filter(|_| self.hosts.len() > 1);
+        host.map(|host| host.report.host.as_str())
     }
 
     /// So many in the window, per second; `None` for a window of no length.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{LISTED_STATES, Report, headline, rows};
+use super::{LISTED_STATES, Report, headline, hosts, rows};
 use crate::{
     engine::{
         ClosedFirst, DurationHistogram, EndReason, GroupRow, Groups, StateFigures, TcpState,
@@ -30,6 +30,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     for line in headline::sentences(report) {
         wrapped("", &line, 2, &mut out)?;
     }
+    hosts::table(report, &mut out)?;
     connections(report, &mut out)?;
     states(report, &mut out)?;
     notes(report, &mut out)?;
@@ -48,12 +49,27 @@ fn head(report: &Report, out: &mut String) -> Result<()> {
     let time = |at: Option<jiff::Timestamp>, format| {
         at.map_or_else(|| "-".to_owned(), |at| at.strftime(format).to_string())
     };
+    if report.hosts.is_empty() {
+        writeln!(
+            out,
+            "TCP report of {}, {} to {} UTC ({:.1} s)",
+            escape::text(report.host.as_bytes()),
+            time(report.start, "%F %T"),
+            time(report.end, "%T"),
+            report.seconds()
+        )?;
+        return Ok(());
+    }
+    let recordings: usize = report.hosts.iter().map(|h| h.recordings.len()).sum();
+    let of = match &report.hosts[..] {
+        [one] => escape::text(one.report.host.as_bytes()).into_owned(),
+        several => format!("{} hosts", several.len()),
+    };
     writeln!(
         out,
-        "TCP report of {}, {} to {} UTC ({:.1} s)",
-        escape::text(report.host.as_bytes()),
+        "TCP report of {of}, {recordings} recordings\n{} to {} UTC, {:.1} s of it recorded",
         time(report.start, "%F %T"),
-        time(report.end, "%T"),
+        time(report.end, "%F %T"),
         report.seconds()
     )?;
     Ok(())
@@ -237,7 +253,11 @@ fn close_wait(report: &Report, out: &mut String) -> Result<()> {
         "AGE", "CAUSE", "PID", "COMM", "LPORT"
     )?;
     for open in waiting.oldest.iter().take(SHOWN_SOCKETS) {
-        writeln!(out, "  {}", socket(open))?;
+        write!(out, "  {}", socket(open))?;
+        match report.host_of(open) {
+            Some(host) => writeln!(out, " on {}", escape::text(host.as_bytes()))?,
+            None => writeln!(out)?,
+        }
     }
     let more = waiting.open.saturating_sub(SHOWN_SOCKETS as u64);
     if more > 0 {
@@ -334,6 +354,7 @@ fn group_row(row: &GroupRow, report: &Report) -> String {
 
 fn basis(report: &Report, out: &mut String) -> Result<()> {
     section("BASIS", out)?;
+    hosts::gaps(report, out)?;
     // A recording's are another host's words.
     let hook = |hook: &Option<String>| match hook {
         Some(hook) => escape::text(hook.as_bytes()).to_string(),

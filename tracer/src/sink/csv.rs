@@ -17,6 +17,9 @@ use crate::engine::Update;
 pub struct CsvSink {
     clock: WallClock,
     is_continued: bool,
+    names_host: bool,
+    /// Of several: a column more.
+    host: Option<String>,
     rows: Rows,
 }
 
@@ -66,6 +69,8 @@ impl Default for CsvSink {
         Self {
             clock: WallClock::default(),
             is_continued: false,
+            names_host: false,
+            host: None,
             rows: Rows::new(false),
         }
     }
@@ -73,21 +78,26 @@ impl Default for CsvSink {
 
 impl CsvSink {
     /// Goes on below what another has written: without the header.
-    pub fn continued() -> Self {
-        Self {
-            is_continued: true,
-            ..Self::default()
-        }
+    pub fn continued(mut self) -> Self {
+        self.is_continued = true;
+        self
+    }
+
+    /// Of several hosts: with a column `host`.
+    pub fn naming_host(mut self, names: bool) -> Self {
+        self.names_host = names;
+        self
     }
 }
 
 impl Sink for CsvSink {
-    fn start(&mut self, _start: &Start, out: &mut BytesMut) -> Result<()> {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()> {
+        self.host = self.names_host.then(|| start.host.clone());
         if self.is_continued {
             return Ok(());
         }
         let mut sample = BytesMut::new();
-        Rows::new(true).render(&Row::default(), &mut sample)?;
+        Rows::new(true).render(&Row::default().on(self.host.as_deref()), &mut sample)?;
         let names = sample[..].split(|b| *b == b'\n').next().unwrap_or_default();
         out.put_slice(names);
         out.put_u8(b'\n');
@@ -95,14 +105,22 @@ impl Sink for CsvSink {
     }
 
     fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
+        let host = self.host.as_deref();
         match update {
-            Update::Transition(t) => self.rows.render(&Row::transition(t, &self.clock), out),
-            Update::Irregular(i) => self.rows.render(&Row::irregular(i, &self.clock), out),
+            Update::Transition(t) => {
+                let row = Row::transition(t, &self.clock).on(host);
+                self.rows.render(&row, out)
+            }
+            Update::Irregular(i) => {
+                let row = Row::irregular(i, &self.clock).on(host);
+                self.rows.render(&row, out)
+            }
             Update::Lost { at, .. } => {
                 let row = Row {
                     ts: self.clock.at(*at),
                     mono_ns: at.0,
                     event: "lost",
+                    host,
                     ..Row::default()
                 };
                 self.rows.render(&row, out)

@@ -19,6 +19,17 @@ pub struct JsonSink {
     clock: WallClock,
     /// One line in the making: serde writes in pieces of a few bytes, which a `Vec` takes faster.
     text: Vec<u8>,
+    names_host: bool,
+    /// Of several: a key more in each row.
+    host: Option<String>,
+}
+
+impl JsonSink {
+    /// Of several hosts: each row has a key `host`.
+    pub fn naming_host(mut self, names: bool) -> Self {
+        self.names_host = names;
+        self
+    }
 }
 
 #[derive(Serialize)]
@@ -39,11 +50,13 @@ struct Hooks<'a> {
 }
 
 #[derive(Serialize)]
-struct LostRow {
+struct LostRow<'a> {
     ts: Option<jiff::Timestamp>,
     mono_ns: u64,
     event: &'static str,
     lost: Lost,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -59,12 +72,16 @@ struct CgroupRow<'a> {
     event: &'static str,
     cgroup: u64,
     path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 struct EndRow<'a> {
     event: &'static str,
     completeness: &'a Completeness,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 fn line(value: &impl Serialize, text: &mut Vec<u8>, out: &mut BytesMut) -> Result<()> {
@@ -77,6 +94,7 @@ fn line(value: &impl Serialize, text: &mut Vec<u8>, out: &mut BytesMut) -> Resul
 
 impl Sink for JsonSink {
     fn start(&mut self, start: &Start, out: &mut BytesMut) -> Result<()> {
+        self.host = self.names_host.then(|| start.host.clone());
         let row = StartRow {
             event: "start",
             schema: "tcpdwell.trace/1",
@@ -93,11 +111,15 @@ impl Sink for JsonSink {
     }
 
     fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
+        let host = self.host.as_deref();
         match update {
-            Update::Transition(t) => line(&Row::transition(t, &self.clock), &mut self.text, out),
+            Update::Transition(t) => {
+                let row = Row::transition(t, &self.clock).on(host);
+                line(&row, &mut self.text, out)
+            }
             Update::Irregular(i) => {
                 let row = IrregularRow {
-                    row: Row::irregular(i, &self.clock),
+                    row: Row::irregular(i, &self.clock).on(host),
                     believed: i.believed.name(),
                     replaced: i.replaced,
                 };
@@ -109,6 +131,7 @@ impl Sink for JsonSink {
                     mono_ns: at.0,
                     event: "lost",
                     lost: (*lost).into(),
+                    host,
                 };
                 line(&row, &mut self.text, out)
             }
@@ -118,6 +141,7 @@ impl Sink for JsonSink {
                     event: "cgroup",
                     cgroup: fact.id,
                     path: &fact.path,
+                    host,
                 };
                 line(&row, &mut self.text, out)
             }
@@ -137,6 +161,7 @@ impl Sink for JsonSink {
         let row = EndRow {
             event: "end",
             completeness,
+            host: self.host.as_deref(),
         };
         line(&row, &mut self.text, out)
     }

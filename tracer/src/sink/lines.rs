@@ -34,6 +34,9 @@ pub struct LinesSink {
     clock: WallClock,
     zone: TimeZone,
     began: Option<Mono>,
+    /// Of several hosts: its name, and the room for names.
+    host: Option<(String, usize)>,
+    is_continued: bool,
 }
 
 impl LinesSink {
@@ -44,7 +47,22 @@ impl LinesSink {
             clock: WallClock::default(),
             zone: TimeZone::system(),
             began: None,
+            host: None,
+            is_continued: false,
         }
+    }
+
+    /// Of one of several hosts: a column HOST, so wide.
+    pub fn of_host(mut self, name: &str, width: usize) -> Self {
+        let shown: String = escape::text(name.as_bytes()).chars().take(width).collect();
+        self.host = Some((shown, width));
+        self
+    }
+
+    /// Goes on below what another has written: without the header.
+    pub fn continued(mut self) -> Self {
+        self.is_continued = true;
+        self
     }
 
     fn widths(&self) -> (usize, usize) {
@@ -75,6 +93,9 @@ impl LinesSink {
 
     fn transition(&self, t: &Transition, out: &mut BytesMut) -> std::fmt::Result {
         self.times(t.at, out)?;
+        if let Some((host, width)) = &self.host {
+            write!(out, "{host:<width$} ")?;
+        }
         let (comm_width, addr_width) = self.widths();
         match t.owner.pid {
             0 => write!(out, "{:<7} ", "-")?,
@@ -128,12 +149,18 @@ fn end(
 
 impl Sink for LinesSink {
     fn start(&mut self, _start: &Start, out: &mut BytesMut) -> Result<()> {
+        if self.is_continued {
+            return Ok(());
+        }
         let (comm, addr) = self.widths();
         if self.options.wall {
             write!(out, "{:<8} ", "TIME")?;
         }
         if self.options.relative {
             write!(out, "{:<11} ", "TIME(s)")?;
+        }
+        if let Some((_, width)) = self.host {
+            write!(out, "{:<width$} ", "HOST")?;
         }
         write!(
             out,

@@ -5,11 +5,13 @@ mod csv;
 mod hist;
 mod json;
 mod lines;
+mod merged;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod perfetto;
 mod report;
+mod reports;
 mod row;
 mod stuck;
 mod whole;
@@ -28,9 +30,11 @@ pub use self::{
     hist::{HistKey, HistOptions, HistSink},
     json::JsonSink,
     lines::{LineOptions, LinesSink},
+    merged::{Beside, MergedSink},
     output::Output,
     perfetto::PerfettoSink,
     report::{Render, ReportSink, hooks},
+    reports::{RenderFindings, ReportsSink},
     stuck::{StuckOptions, StuckSink, WantsProcess},
 };
 use crate::{

@@ -47,7 +47,8 @@ impl ReportSink {
         }
     }
 
-    fn report(&mut self, engine: &Engine, completeness: &Completeness) -> Report {
+    /// What was counted.
+    pub(super) fn report(&mut self, engine: &Engine, completeness: &Completeness) -> Report {
         let began = self.began.unwrap_or(self.latest);
         let span = Span {
             start: began,
@@ -63,6 +64,7 @@ impl ReportSink {
             hooks: hooks(&self.start),
             completeness: *completeness,
             snapshot,
+            hosts: Vec::new(),
         }
     }
 }

@@ -80,6 +80,9 @@ pub struct Row<'a> {
     pub exact: bool,
     /// Where `dwell_us` is null: at least so long, because the connection was found in `from`.
     pub dwell_at_least_us: Option<f64>,
+    /// The host. Only there where recordings of several hosts are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -113,7 +116,15 @@ impl<'a> Row<'a> {
             end_reason: t.end_reason.map(EndReason::name),
             exact: t.exact,
             dwell_at_least_us: t.at_least.map(micros),
+            host: None,
         }
+    }
+
+    /// The same, on one of several hosts.
+    #[inline]
+    pub fn on(mut self, host: Option<&'a str>) -> Self {
+        self.host = host;
+        self
     }
 
     /// Of an irregularity.

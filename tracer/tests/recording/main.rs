@@ -12,6 +12,7 @@ mod damage;
 mod export;
 mod golden;
 mod made;
+mod merged;
 mod replay;
 
 #[path = "../python/mod.rs"]

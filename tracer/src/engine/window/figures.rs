@@ -75,7 +75,7 @@ impl StateFigures {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.found += other.found;
         self.entered += other.entered;
         self.entered_unseen += other.entered_unseen;
@@ -115,7 +115,7 @@ impl Failed {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.refused += other.refused;
         self.timeout += other.timeout;
         self.other += other.other;

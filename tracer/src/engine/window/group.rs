@@ -77,6 +77,21 @@ impl Groups {
         &mut self.rows[usize::from(place.0)].1
     }
 
+    /// Adds the rows of another window. `same_host`: a process id means the same in both.
+    pub(super) fn merge(&mut self, other: &Self, same_host: bool) {
+        for (key, row) in other.rows.iter().filter(|(_, row)| !row.is_empty()) {
+            let place = match key {
+                GroupKey::Other => Place(0),
+                key => self.place(*key),
+            };
+            let sum = self.row(place);
+            sum.merge(row);
+            if !same_host {
+                sum.pid = GroupRow::SEVERAL;
+            }
+        }
+    }
+
     /// Decides what the ports are of connections of which it is not known who opened them: a port on
     /// which this host listens, or others came in, is served here (`here`), or by nobody that we know.
     pub(super) fn resolve_ports(&mut self, served: &HashSet<u16>, here: bool) {

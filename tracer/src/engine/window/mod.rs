@@ -8,6 +8,7 @@
 mod figures;
 mod group;
 mod held;
+mod merge;
 mod snapshot;
 mod story;
 mod timeline;
@@ -22,6 +23,7 @@ pub use self::{
     figures::{Connections, Failed, GROUP_STATES, GroupRow, StateFigures, Totals},
     group::{GroupKey, Groups, MAX_GROUP_ROWS},
     held::{Holdings, PortUse},
+    merge::Addend,
     snapshot::{MAX_LISTED, OpenCloseWait, Snapshot, Waiting},
     timeline::Timeline,
 };
@@ -221,6 +223,7 @@ impl Window {
         self.groups.remote_port.resolve_ports(&served, false);
         Snapshot {
             span,
+            unwatched: Duration::ZERO,
             totals: self.totals,
             groups: self.groups,
             close_wait: close_wait.finish(),

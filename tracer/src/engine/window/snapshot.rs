@@ -1,6 +1,6 @@
 //! A window's figures, all of them, at its end: what reports and findings are made of.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{open::OpenSocket, state::TcpState, stuck::Cause, sysctl::Sysctls},
@@ -17,6 +17,8 @@ pub const MAX_LISTED: usize = 100;
 pub struct Snapshot {
     /// The window.
     pub span: Span,
+    /// So much of it nobody watched: time between the recordings that it is made of.
+    pub unwatched: Duration,
     /// All connections.
     pub totals: Totals,
     /// The same by process, port and remote.
@@ -54,6 +56,8 @@ pub struct Waiting {
     pub open: OpenSocket,
     /// Why, as the latest look at it tells; unknown where it came later.
     pub cause: Cause,
+    /// Of several hosts, which: the place in the order in which they were merged.
+    pub host: usize,
 }
 
 /// Keeps the oldest of many.
@@ -64,7 +68,11 @@ impl OldestFirst {
     pub(super) fn take(&mut self, open: OpenSocket, cause: Cause) {
         self.0.open += 1;
         *self.0.by_cause.entry(cause).or_default() += 1;
-        self.0.oldest.push(Waiting { open, cause });
+        self.0.oldest.push(Waiting {
+            open,
+            cause,
+            host: 0,
+        });
         if self.0.oldest.len() >= 2 * MAX_LISTED {
             self.sort();
         }
@@ -76,8 +84,15 @@ impl OldestFirst {
     }
 
     fn sort(&mut self) {
+        self.0.sort();
+    }
+}
+
+impl OpenCloseWait {
+    /// The oldest first, and no more than are listed.
+    pub(super) fn sort(&mut self) {
         let order = |w: &Waiting| (std::cmp::Reverse(w.open.age), w.open.last.conn);
-        self.0.oldest.sort_by_key(order);
-        self.0.oldest.truncate(MAX_LISTED);
+        self.oldest.sort_by_key(order);
+        self.oldest.truncate(MAX_LISTED);
     }
 }

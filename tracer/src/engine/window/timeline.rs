@@ -55,6 +55,28 @@ impl Timeline {
         }
     }
 
+    /// Adds another that begins `shift_ms` later, and ends so long after its own beginning: what is open
+    /// then is not known any further.
+    pub(super) fn merge(&mut self, other: &Self, shift_ms: u32, end_ms: u32) {
+        let mut open = [0_i32; TcpState::COUNT];
+        let at = |ms: u32| shift_ms.saturating_add(ms);
+        for (point, changes) in (0_u32..).zip(&other.changes) {
+            let ms = point.saturating_mul(other.step_ms);
+            for (state, (sum, by)) in TcpState::ALL.into_iter().zip(open.iter_mut().zip(changes)) {
+                if *by != 0 {
+                    *sum += by;
+                    self.change(state, at(ms), *by);
+                }
+            }
+        }
+        for (state, open) in TcpState::ALL.into_iter().zip(open) {
+            if open != 0 {
+                // The point at the end still shows them.
+                self.change(state, at(end_ms).saturating_add(1), -open);
+            }
+        }
+    }
+
     fn change(&mut self, state: TcpState, at_ms: u32, by: i32) {
         // The first point that is not before it.
         let mut at = place(at_ms, self.step_ms);

@@ -37,7 +37,9 @@ pub(super) fn timelines(report: &Report) -> Markup {
     let timeline = &report.snapshot.totals.timeline;
     let open = waited_in(report).map(|state| {
         let mut open = timeline.open(state, end_ms);
-        open.push(report.snapshot.state(state).open);
+        if report.hosts.is_empty() {
+            open.push(report.snapshot.state(state).open);
+        }
         (state, open)
     });
     let some: Vec<_> = open

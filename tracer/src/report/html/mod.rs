@@ -44,6 +44,7 @@ fn page(report: &Report) -> Markup {
                     @if !report.completeness.complete {
                         p.warning { "State changes were lost: counts are lower bounds." }
                     }
+                    (tables::hosts(report))
                     (charts::timelines(report))
                     (charts::histograms(report))
                     (tables::connections(report))
@@ -61,10 +62,15 @@ fn window(report: &Report) -> String {
     let time = |at: Option<jiff::Timestamp>, format| {
         at.map_or_else(|| "-".to_owned(), |at| at.strftime(format).to_string())
     };
+    let (ends, recorded) = if report.hosts.is_empty() {
+        ("%T", "")
+    } else {
+        ("%F %T", " of it recorded")
+    };
     format!(
-        "{} to {} UTC, {:.1} s",
+        "{} to {} UTC, {:.1} s{recorded}",
         time(report.start, "%F %T"),
-        time(report.end, "%T"),
+        time(report.end, ends),
         report.seconds()
     )
 }
@@ -120,6 +126,7 @@ mod tests {
             hooks: super::super::Hooks::default(),
             completeness: Completeness::new(&Account::default(), engine.ledger()),
             snapshot: window.close(&engine, span, |_| true),
+            hosts: Vec::new(),
         }
     }
 

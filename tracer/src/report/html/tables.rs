@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::{LISTED_STATES, Report, rows};
+use super::super::{LISTED_STATES, Report, hosts, rows};
 use crate::{
     engine::{ClosedFirst, DurationHistogram, EndReason, GroupRow, Groups, TcpState},
     render::{duration::human_or_dash, escape},
@@ -18,6 +18,24 @@ fn table(heads: &[&str], body: &Markup) -> Markup {
                 thead { tr { @for head in heads { th { (head) } } } }
                 tbody { (body) }
             }
+        }
+    }
+}
+
+/// One row a host, and when nobody recorded there.
+pub(super) fn hosts(report: &Report) -> Markup {
+    html! {
+        @if !report.hosts.is_empty() {
+            h2 { "Hosts" }
+            (table(&hosts::HEADS, &html! {
+                @for host in &report.hosts {
+                    tr {
+                        td { (escape::text(host.report.host.as_bytes())) }
+                        @for figure in hosts::figures(host) { td { (figure) } }
+                    }
+                }
+            }))
+            @for sentence in hosts::sentences(report) { p.note { (sentence) } }
         }
     }
 }
@@ -99,11 +117,12 @@ pub(super) fn states(report: &Report) -> Markup {
 
 pub(super) fn close_wait(report: &Report) -> Markup {
     let waiting = &report.snapshot.close_wait;
-    let heads = ["age", "cause", "pid", "process", "local", "remote"];
+    let heads = ["age", "cause", "pid", "process", "local", "remote", "host"];
+    let heads = &heads[..if report.hosts.len() > 1 { 7 } else { 6 }];
     html! {
         @if waiting.open > 0 {
             h2 { "In CLOSE_WAIT: " (waiting.open) ", the oldest first" }
-            (table(&heads, &html! {
+            (table(heads, &html! {
                 @for waiting in &waiting.oldest {
                     @let open = &waiting.open;
                     @let t = &open.last;
@@ -123,6 +142,9 @@ pub(super) fn close_wait(report: &Report) -> Markup {
                         }
                         @for end in [&t.tuple.local, &t.tuple.remote] {
                             td { (std::net::SocketAddr::new(end.ip(), end.port)) }
+                        }
+                        @if let Some(host) = report.host_of(waiting) {
+                            td { (escape::text(host.as_bytes())) }
                         }
                     }
                 }
