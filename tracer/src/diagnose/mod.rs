@@ -3,16 +3,23 @@
 //! Each rule is a file and answers one question: ok, findings, or not enough data. It looks at nothing
 //! but the report, so that a recording gives the findings that the host gave.
 
+mod backlog_too_deep;
+mod close_wait_leak;
 mod connect_failures;
 mod fin_wait2_orphans;
 mod folklore;
+mod fork_inherited;
+mod idle_timeout_race;
 mod json;
 mod listen_port;
 mod reset_storm;
 mod several;
+mod slow_reader;
+mod syn_backlog;
 mod text;
 mod time_wait_overflow;
 mod time_wait_pressure;
+mod waiting;
 mod who_should_keep_alive;
 
 use serde_json::{Map, Value};
@@ -86,11 +93,17 @@ pub trait Rule: Sync {
 }
 
 /// All rules, in the order in which they are asked.
-const RULES: [&dyn Rule; 8] = [
+const RULES: [&dyn Rule; 14] = [
     &time_wait_pressure::TimeWaitPressure,
     &time_wait_overflow::TimeWaitOverflow,
+    &close_wait_leak::CloseWaitLeak,
+    &slow_reader::SlowReader,
+    &backlog_too_deep::BacklogTooDeep,
+    &syn_backlog::SynBacklog,
+    &fork_inherited::ForkInherited,
     &connect_failures::ConnectFailures,
     &reset_storm::ResetStorm,
+    &idle_timeout_race::IdleTimeoutRace,
     &who_should_keep_alive::WhoShouldKeepAlive,
     &fin_wait2_orphans::FinWait2Orphans,
     &listen_port::ListenPortInEphemeralRange,

@@ -54,6 +54,6 @@ pub use tuple::{Endpoint, FourTuple, IpVersion};
 pub use update::{Irregularity, Transition, Update};
 pub use window::{
     Addend, Connections, Failed, GROUP_STATES, GroupKey, GroupRow, GroupSet, Groups, Holdings,
-    MAX_GROUP_ROWS, MAX_LISTED, OpenCloseWait, PortUse, Snapshot, Span, StateFigures, Timeline,
-    Totals, Waiting, Window,
+    LINGERS, MAX_GROUP_ROWS, MAX_LISTED, MAX_WAITS, OpenCloseWait, PortUse, Queue, Snapshot, Span,
+    StateFigures, Timeline, Totals, Waiters, Waiting, Waits, Window,
 };

@@ -15,6 +15,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -157,6 +158,30 @@ fn receive(over: &mut UnixStream) -> std::os::fd::OwnedFd {
     });
     over.write_all(b"-").unwrap();
     received.unwrap()
+}
+
+/// A process that was started by one who did not ask for close on exec: it has all of these, until it is
+/// killed.
+pub(crate) fn inherits<T: AsFd>(sockets: &[T]) -> Child {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .env(HOLD, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let flags = |flags| {
+        for socket in sockets {
+            fcntl_setfd(socket, flags).unwrap();
+        }
+    };
+    spawn::alone(|| {
+        flags(FdFlags::empty());
+        let child = command.spawn();
+        flags(FdFlags::CLOEXEC);
+        child.unwrap()
+    })
 }
 
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this

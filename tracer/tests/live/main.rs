@@ -36,6 +36,8 @@ mod wire;
 mod workload;
 
 mod test_diagnose;
+mod test_diagnose_nginx;
+mod test_diagnose_waits;
 mod test_ends;
 mod test_exact;
 mod test_export;

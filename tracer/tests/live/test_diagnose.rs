@@ -23,10 +23,14 @@ use crate::{
 };
 
 /// Each test has a namespace of its own, with the tool in it: the addresses may be the same.
-const TEST: u8 = 20;
+pub(crate) const TEST: u8 = 20;
 
-/// What a rule said of the work, done in a namespace of its own with the tool in it.
-fn diagnosed(set: &[(&'static str, &'static str)], work: impl FnOnce() + Send + 'static) -> Value {
+/// What a rule said of the work, done in a namespace of its own with the tool in it. What the work gives
+/// back stays until then.
+pub(crate) fn diagnosed<T>(
+    set: &[(&'static str, &'static str)],
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Value {
     let set = set.to_vec();
     Netns::new(move |netns| {
         for (name, value) in set {
@@ -36,7 +40,7 @@ fn diagnosed(set: &[(&'static str, &'static str)], work: impl FnOnce() + Send + 
         let netns = netns.to_string();
         command.args(["diagnose", "--format", "json", "--netns", &netns]);
         let tool = Tool::attached(&mut command);
-        work();
+        let _kept = work();
         thread::sleep(Duration::from_millis(300));
         let finished = tool.interrupt();
         finished.assert_success();
@@ -45,7 +49,7 @@ fn diagnosed(set: &[(&'static str, &'static str)], work: impl FnOnce() + Send + 
     .run()
 }
 
-fn findings<'a>(said: &'a Value, rule: &str) -> Vec<&'a Value> {
+pub(crate) fn findings<'a>(said: &'a Value, rule: &str) -> Vec<&'a Value> {
     let all = said["findings"].as_array().unwrap().iter();
     let found: Vec<_> = all.filter(|finding| finding["rule"] == rule).collect();
     for finding in &found {
@@ -61,18 +65,18 @@ fn findings<'a>(said: &'a Value, rule: &str) -> Vec<&'a Value> {
 }
 
 /// The one finding of a rule.
-fn finding<'a>(said: &'a Value, rule: &str) -> &'a Value {
+pub(crate) fn finding<'a>(said: &'a Value, rule: &str) -> &'a Value {
     let found = findings(said, rule);
     assert_eq!(found.len(), 1, "{rule}: {said:#}");
     found[0]
 }
 
-fn is_fine(said: &Value, rule: &str) {
+pub(crate) fn is_fine(said: &Value, rule: &str) {
     let ok = said["ok"].as_array().unwrap();
     assert!(ok.iter().any(|name| name == rule), "{rule}: {said:#}");
 }
 
-fn ip(test: u8) -> IpAddr {
+pub(crate) fn ip(test: u8) -> IpAddr {
     Lane { test, space: 0 }.address(1)
 }
 
@@ -83,7 +87,12 @@ fn listener(test: u8) -> (TcpListener, SocketAddr) {
 }
 
 /// Connections one after the other; this side's client closes first, or the server does.
-fn connections(listener: &TcpListener, to: SocketAddr, count: usize, client_first: bool) {
+pub(crate) fn connections(
+    listener: &TcpListener,
+    to: SocketAddr,
+    count: usize,
+    client_first: bool,
+) {
     for _ in 0..count {
         let client = TcpStream::connect(to).unwrap();
         let (server, _) = listener.accept().unwrap();

@@ -55,18 +55,7 @@ pub struct Group {
 pub fn groups(sockets: &[StuckSocket]) -> Vec<Group> {
     let mut by_key: BTreeMap<(Vec<u32>, Port, TcpState), Group> = BTreeMap::new();
     for (place, socket) in sockets.iter().enumerate() {
-        let mut pids = processes(&socket.holders);
-        if pids.is_empty() {
-            pids = processes(&socket.listener);
-        }
-        if pids.is_empty() && socket.owner.pid != 0 {
-            pids.push(socket.owner.pid);
-        }
-        let port = Port::of(
-            socket.served,
-            socket.tuple.local.port,
-            socket.tuple.remote.port,
-        );
+        let (pids, port) = (socket.processes(), socket.port());
         let group = by_key
             .entry((pids.clone(), port, socket.state))
             .or_insert_with(|| Group {

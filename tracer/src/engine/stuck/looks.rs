@@ -10,6 +10,7 @@ use super::super::{
     machine::Engine,
     state::TcpState,
     time::Mono,
+    window::Queue,
 };
 
 /// A socket's facts, and when they were true.
@@ -179,6 +180,26 @@ impl Engine {
             connection.since = connection.since.min(not_later);
         }
         self.looks.inspected(at, facts);
+    }
+
+    /// The listeners that have connections to accept.
+    pub(in super::super) fn queues(&self) -> Vec<Queue> {
+        let listeners = self.looks.listeners.values().flatten();
+        let queues = listeners.filter_map(|seen| {
+            let facts = &seen.facts;
+            let inside = facts.inside.filter(|inside| inside.receive_queue > 0)?;
+            let pids = super::cause::processes(&facts.holders);
+            let first = pids.first().and_then(|pid| self.process(*pid));
+            Some(Queue {
+                netns: facts.netns,
+                port: facts.tuple.local.port,
+                name: first.map(|process| process.name),
+                pids,
+                waiting: inside.receive_queue,
+                backlog: inside.send_queue,
+            })
+        });
+        queues.collect()
     }
 
     /// What the latest look showed.

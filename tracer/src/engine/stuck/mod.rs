@@ -114,6 +114,28 @@ pub struct StuckSocket {
     pub evidence: String,
 }
 
+impl StuckSocket {
+    /// Who holds it; else who should accept it; else whose it was.
+    pub fn processes(&self) -> Vec<u32> {
+        let held = cause::processes(&self.holders);
+        let all = if held.is_empty() {
+            cause::processes(&self.listener)
+        } else {
+            held
+        };
+        if all.is_empty() && self.owner.pid != 0 {
+            return vec![self.owner.pid];
+        }
+        all
+    }
+
+    /// The port that it has in common with others.
+    pub const fn port(&self) -> Port {
+        let (local, remote) = (self.tuple.local.port, self.tuple.remote.port);
+        Port::of(self.served, local, remote)
+    }
+}
+
 impl Engine {
     /// The sockets that the latest look showed in one of these states, oldest first. Those that are
     /// not known to be so old are counted.

@@ -12,10 +12,11 @@ mod merge;
 mod snapshot;
 mod story;
 mod timeline;
+mod waits;
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tracer_common::address::is_unspecified;
 
 use self::{figures::Subject, story::Story};
@@ -26,6 +27,7 @@ pub use self::{
     merge::Addend,
     snapshot::{MAX_LISTED, OpenCloseWait, Snapshot, Waiting},
     timeline::Timeline,
+    waits::{LINGERS, MAX_WAITS, Queue, Waiters, Waits},
 };
 use super::{
     connection::{ConnId, Role},
@@ -190,6 +192,7 @@ impl Window {
         let (seen, _) = engine.stuck(span.end, is_close_wait, Duration::ZERO);
         let causes = seen.iter().filter_map(|s| Some((s.conn?, s.cause)));
         let causes: HashMap<ConnId, Cause> = causes.collect();
+        let (mut counted, mut listening) = (HashSet::new(), HashSet::new());
         let mut holdings = held::Counting::default();
         let mut served = engine.listening_ports();
         for open in engine.open_sockets(span.end) {
@@ -206,7 +209,11 @@ impl Window {
                 let is_served = served.contains(&t.tuple.local.port);
                 holdings.take(&open, story.course.began == Began::Opened, is_served);
             }
+            if counts && t.to == TcpState::Listen {
+                listening.insert((t.netns, t.tuple.local.port));
+            }
             if counts && t.to == TcpState::CloseWait {
+                counted.extend(t.conn);
                 let cause = t.conn.and_then(|conn| causes.get(&conn).copied());
                 close_wait.take(open, cause.unwrap_or(Cause::Unknown));
             }
@@ -227,6 +234,7 @@ impl Window {
             totals: self.totals,
             groups: self.groups,
             close_wait: close_wait.finish(),
+            waits: waits::waits(engine, span.end, &seen, &counted, &listening),
             holdings: holdings.finish(),
             sysctls: engine.sysctls().clone(),
         }

@@ -7,6 +7,7 @@ use super::{
     GroupSet, Span,
     figures::{StateFigures, Totals},
     held::Holdings,
+    waits::Waits,
 };
 
 /// Sockets in CLOSE_WAIT that are listed, the oldest.
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub groups: GroupSet,
     /// Those in CLOSE_WAIT at its end.
     pub close_wait: OpenCloseWait,
+    /// What they wait for, and what waits to be accepted.
+    pub waits: Waits,
     /// What the open sockets hold.
     pub holdings: Holdings,
     /// The kernel's settings when the trace began.
