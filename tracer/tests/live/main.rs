@@ -45,6 +45,7 @@ mod test_filters;
 mod test_hist;
 mod test_hostile_comm;
 mod test_leak;
+mod test_kills;
 mod test_lives;
 mod test_not_root;
 mod test_older;
