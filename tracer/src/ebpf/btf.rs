@@ -10,6 +10,9 @@ const MAGIC: u16 = 0xeb9f;
 /// Nesting of anonymous members, and of typedefs, that is followed.
 const MAX_DEPTH: u32 = 32;
 
+/// Members that a look for one goes through: the kernel's largest structs have hundreds.
+const MAX_STEPS: u32 = 100_000;
+
 mod kind {
     pub(super) const INT: u32 = 1;
     pub(super) const PTR: u32 = 2;
@@ -141,14 +144,15 @@ impl<'a> Btf<'a> {
         if ty.is_none() {
             return Err(BtfError::NoStruct(name.to_owned()));
         }
-        let mut bits = 0;
+        let mut bits: u32 = 0;
         for member in parts {
-            let found = ty.and_then(|t| self.member(&t, member.as_bytes(), MAX_DEPTH));
-            let (offset, id) = found.ok_or_else(|| BtfError::NoMember {
+            let found = ty.and_then(|t| self.find(&t, member));
+            let next = found.and_then(|(offset, id)| Some((bits.checked_add(offset)?, id)));
+            let (sum, id) = next.ok_or_else(|| BtfError::NoMember {
                 path: path.to_owned(),
                 member: member.to_owned(),
             })?;
-            bits += offset;
+            bits = sum;
             ty = self.peel(id);
         }
         Ok(bits / 8)
@@ -159,7 +163,7 @@ impl<'a> Btf<'a> {
         let mut parts = path.split('.');
         let mut ty = parts.next().and_then(|name| self.struct_named(name));
         for member in parts {
-            let found = ty.and_then(|t| self.member(&t, member.as_bytes(), MAX_DEPTH));
+            let found = ty.and_then(|t| self.find(&t, member));
             ty = found.and_then(|(_, id)| self.peel(id));
         }
         ty.is_some_and(|ty| ty.kind == kind::PTR)
@@ -177,11 +181,24 @@ impl<'a> Btf<'a> {
     }
 
     /// Offset in bits, and type.
-    fn member(&self, of: &Type<'a>, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+    fn find(&self, of: &Type<'a>, name: &str) -> Option<(u32, u32)> {
+        let mut steps = MAX_STEPS;
+        self.member(of, name.as_bytes(), MAX_DEPTH, &mut steps)
+    }
+
+    /// The same; `steps`: how many members may still be looked at.
+    fn member(
+        &self,
+        of: &Type<'a>,
+        name: &[u8],
+        depth: u32,
+        steps: &mut u32,
+    ) -> Option<(u32, u32)> {
         if !matches!(of.kind, kind::STRUCT | kind::UNION) {
             return None;
         }
         for i in 0..of.count {
+            *steps = steps.checked_sub(1)?;
             let field = |j: usize| word(of.tail, 12 * i + 4 * j);
             let (member_name, id, raw) = (field(0)?, field(1)?, field(2)?);
             let bits = if of.members_have_sizes {
@@ -196,7 +213,7 @@ impl<'a> Btf<'a> {
             if member_name.is_empty()
                 && depth > 0
                 && let Some(inner) = self.peel(id)
-                && let Some((more, id)) = self.member(&inner, name, depth - 1)
+                && let Some((more, id)) = self.member(&inner, name, depth - 1, steps)
             {
                 return Some((bits.checked_add(more)?, id));
             }

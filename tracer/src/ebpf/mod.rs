@@ -23,4 +23,4 @@ pub use iterators::{Iterate, Iterators, SnapshotOptions, SnapshotSource};
 pub use kernel::{Kernel, Lockdown};
 pub use probes::{Attempt, Options, Probes, StateSource};
 pub use timewait::{AcceptSource, TimewaitSource};
-pub use tracefs::{FormatError, is_mounted as tracefs_is_mounted};
+pub use tracefs::{Field, FormatError, fields as format_fields, is_mounted as tracefs_is_mounted};

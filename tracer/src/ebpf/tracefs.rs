@@ -18,7 +18,7 @@ const MAX_FORMAT: usize = 64 * 1024;
 
 /// Where a field of a tracepoint's record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Field {
+pub struct Field {
     /// In bytes from the start of the record.
     pub offset: u32,
     /// In bytes.
@@ -53,7 +53,7 @@ pub enum FormatError {
 ///
 /// A line is `\tfield:TYPE NAME;\toffset:N;\tsize:N;\tsigned:N;` (kernel/trace/trace_events.c,
 /// `f_show`).
-pub(super) fn fields(format: &str) -> Result<HashMap<String, Field>, FormatError> {
+pub fn fields(format: &str) -> Result<HashMap<String, Field>, FormatError> {
     if format.len() > MAX_FORMAT {
         return Err(FormatError::TooLong);
     }

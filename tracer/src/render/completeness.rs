@@ -45,6 +45,21 @@ pub struct Lost {
     pub recording: u64,
 }
 
+impl Lost {
+    /// All causes together.
+    pub const fn total(&self) -> u64 {
+        self.in_the_kernel().saturating_add(self.recording)
+    }
+
+    /// What did not arrive, whether or not a recording lacks more.
+    pub const fn in_the_kernel(&self) -> u64 {
+        self.ring_full
+            .saturating_add(self.recursion)
+            .saturating_add(self.map_full)
+            .saturating_add(self.decode)
+    }
+}
+
 impl Completeness {
     /// From the two sides' accounts.
     pub fn new(account: &Account, ledger: &LossLedger) -> Self {
@@ -94,9 +109,7 @@ impl Completeness {
             decode,
             recording,
         } = self.lost;
-        let total = [recursion, map_full, decode, recording]
-            .into_iter()
-            .fold(ring_full, u64::saturating_add);
+        let total = self.lost.total();
         let recorder = if recording > 0 {
             format!(" recording={recording}")
         } else {

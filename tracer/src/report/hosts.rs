@@ -112,7 +112,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         let c = &host.report.completeness;
         if !c.complete {
             let lost = c.lost;
-            let all = lost.ring_full + lost.recursion + lost.map_full + lost.decode;
+            let all = lost.in_the_kernel();
             said.push(format!(
                 "{name}: NOT complete: of {} state changes {all} were lost, and {} events are missing \
                  from its recordings.",

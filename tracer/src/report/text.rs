@@ -378,12 +378,11 @@ fn basis(report: &Report, out: &mut String) -> Result<()> {
             c.seen
         )?;
     } else {
-        let lost = c.lost;
         writeln!(
             out,
             "  NOT complete: of {} state changes {} were lost; counts are lower bounds",
             c.seen,
-            lost.ring_full + lost.recursion + lost.map_full + lost.decode
+            c.lost.in_the_kernel()
         )?;
     }
     Ok(())

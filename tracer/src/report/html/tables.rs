@@ -231,7 +231,7 @@ pub(super) fn basis(report: &Report) -> Markup {
             (report.time_wait_measured().unwrap_or("not measured")) "), owners by "
             (hook(hooks.owner.as_deref())) ", older sockets by " (hook(hooks.snapshot.as_deref())) ". "
             (c.seen) " state changes seen, " (c.filtered) " filtered, " (c.delivered) " delivered, "
-            (c.lost.ring_full + c.lost.recursion + c.lost.map_full + c.lost.decode) " lost; "
+            (c.lost.in_the_kernel()) " lost; "
             (c.irregular) " irregular, " (c.unknown_starts) " first seen in the middle of their life."
         }
     }
