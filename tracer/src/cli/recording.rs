@@ -11,7 +11,7 @@ use crate::{error::Failure, filter::Window, recording::Rotation};
 /// Where events come from, if not from the running kernel.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FromArgs {
-    /// Read these recordings instead of the running kernel, one after another.
+    /// Read these recordings instead of the running kernel; several are merged by host and by time.
     #[arg(long = "from", help_heading = "Recordings", value_name = "FILE", num_args = 1.., id = "from",
           conflicts_with_all = ["duration", "ring_size", "state_source", "tw_source", "snapshot_source", "command"])]
     pub files: Vec<PathBuf>,
