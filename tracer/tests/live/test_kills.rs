@@ -16,12 +16,12 @@ use std::{
 use rustix::{net::sockopt, process::Signal};
 
 use crate::{
-    clock::{Span, mono_ns, timed},
+    clock::{Span, mono_ns, timed, until},
     observed::Finished,
     row::Row,
     skip::{Noise, turn},
     spawn,
-    tool::{Tool, binary, trace},
+    tool::{PATIENCE, Tool, binary, trace},
 };
 
 /// A kill comes within so long of the beginning, some before the first block is written.
@@ -74,6 +74,11 @@ fn killed_after(wait: Duration) -> Duration {
     command.args(["--netns", &netns.to_string()]);
     let port = to.port().to_string();
     let recorder = Tool::attached(command.args(["--rport", &port]));
+    // From here on something can be missing: before, there is no recording.
+    let begun = until(PATIENCE, || {
+        path.metadata().ok().filter(|file| file.len() > 0)
+    });
+    assert!(begun.is_some(), "no recording was begun");
     let attached = mono_ns();
     let stop = AtomicBool::new(false);
     let (made, killed) = thread::scope(|scope| {
@@ -146,6 +151,7 @@ fn kills(count: usize) {
             lost < MISSING,
             "killed after {wait:?}: {lost:?} are missing"
         );
+        eprintln!("killed after {wait:?}: {lost:?} missing");
         missing.push(lost);
     }
     missing.sort_unstable();
