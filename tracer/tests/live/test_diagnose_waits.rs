@@ -145,13 +145,14 @@ fn who_does_not_close_read_or_accept() {
     let said = diagnosed(&[], neglect);
     let me = std::process::id();
     for (i, rule) in RULES.into_iter().enumerate() {
-        // Who listens on the fifth has a full queue, and on the fourth a long one.
         let found = finding(&said, rule);
         let evidence = &found["evidence"];
         assert_eq!(evidence["port"], at(i).port(), "{rule}: {found:#}");
-        assert_eq!(evidence["pids"][0], me, "{rule}: {found:#}");
+        let pids = evidence["pids"].as_array().unwrap();
+        assert!(pids.iter().any(|pid| *pid == me), "{rule}: {found:#}");
+        let first = pids[0].to_string();
         let subject = found["subject"].as_str().unwrap();
-        assert!(subject.contains(&format!("pid {me}")), "{subject}");
+        assert!(subject.contains(&format!("pid {first}")), "{subject}");
         if rule == "syn_backlog" {
             assert_eq!(evidence["waiting"], 3);
             assert_eq!(evidence["backlog"], 2);
@@ -160,8 +161,7 @@ fn who_does_not_close_read_or_accept() {
         assert_eq!(evidence["sockets"], COUNT, "{rule}: {found:#}");
         let oldest = evidence["oldest_s"].as_f64().unwrap();
         assert!(oldest >= LINGERS.as_secs_f64(), "{rule}: {found:#}");
-        let holders = evidence["pids"].as_array().unwrap().len();
-        assert_eq!(holders, if rule == "fork_inherited" { 2 } else { 1 });
+        assert_eq!(pids.len(), if rule == "fork_inherited" { 2 } else { 1 });
     }
     let unread = finding(&said, "slow_reader")["evidence"]["unread_bytes"].clone();
     assert_eq!(unread, 10 * COUNT);
