@@ -174,7 +174,10 @@ impl HistSink {
     /// The first lane of this one's host.
     fn host_of(&self, lane: usize) -> usize {
         let host = self.lanes.get(lane).map(|lane| &lane.host);
-        let first = self.lanes.iter().position(|other| Some(&other.host) == host);
+        let first = self
+            .lanes
+            .iter()
+            .position(|other| Some(&other.host) == host);
         first.unwrap_or(lane)
     }
 

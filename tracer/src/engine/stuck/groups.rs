@@ -7,7 +7,6 @@ use hashbrown::HashMap;
 use super::{
     super::{owner::ProcessName, state::TcpState},
     Age, Cause, StuckSocket,
-    cause::processes,
 };
 
 /// The port that sockets have in common.

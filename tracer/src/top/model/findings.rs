@@ -105,6 +105,7 @@ impl Findings {
             hooks: setting.hooks.clone(),
             completeness: *completeness,
             snapshot,
+            hosts: Vec::new(),
         };
         self.latest = Diagnosis::of(&report);
         self.span = Some(span);
