@@ -33,11 +33,20 @@ pub(crate) struct Verdict {
 /// Compares; panics on anything printed that did not happen. What is missing is for the caller to
 /// judge. A row that contradicts the ledger is never tolerated, however much was lost.
 pub(crate) fn compare(ledger: &Ledger, rows: &[&Row]) -> Verdict {
-    matched(ledger, rows).0
+    matched(ledger, rows).verdict
 }
 
-/// The same, and which of each end's steps were printed.
-fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
+/// A verdict, and what it rests on.
+pub(crate) struct Matched {
+    pub(crate) verdict: Verdict,
+    /// Which of each end's steps were printed.
+    pub(crate) found: Vec<Vec<bool>>,
+    /// The end that each `conn` is; those without a tuple are none.
+    pub(crate) end_of: HashMap<u64, usize>,
+}
+
+/// Compares, as [`compare`].
+pub(crate) fn matched(ledger: &Ledger, rows: &[&Row]) -> Matched {
     let mut chains: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         chains.entry(row.conn).or_default().push(row);
@@ -52,6 +61,7 @@ fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
         .map(|e| vec![false; e.steps.len()])
         .collect();
     let mut verdict = Verdict::default();
+    let mut end_of = HashMap::new();
     for chain in chains.values_mut() {
         chain.sort_by_key(|row| row.mono_ns);
         check_dwells(chain);
@@ -65,6 +75,7 @@ fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
             continue;
         }
         let i = find(ledger, &by_key, chain);
+        end_of.insert(chain[0].conn, i);
         let mut end = ledger.ends[i].clone();
         // The kernel chose the same ports for a later connection: its SYN ended this one's TIME_WAIT.
         let taken_again = by_key[&end.key].last() != Some(&i);
@@ -85,7 +96,11 @@ fn matched(ledger: &Ledger, rows: &[&Row]) -> (Verdict, Vec<Vec<bool>>) {
         verdict.partial += u64::from(missing > 0 && found.contains(&true));
     }
     verdict.missing -= verdict.halves;
-    (verdict, found)
+    Matched {
+        verdict,
+        found,
+        end_of,
+    }
 }
 
 /// The first ends of which something was not printed, with all that was printed of their tuples.
@@ -135,7 +150,7 @@ pub(crate) fn every_fate_is_known(rows: &[&Row]) {
 
 /// Compares, and wants everything: one `conn` per end, every role, every owner.
 pub(crate) fn exact(ledger: &Ledger, rows: &[&Row]) {
-    let (verdict, found) = matched(ledger, rows);
+    let Matched { verdict, found, .. } = matched(ledger, rows);
     assert!(
         verdict.missing + verdict.halves == 0,
         "{verdict:?}: for example {}",

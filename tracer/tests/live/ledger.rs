@@ -106,7 +106,7 @@ pub(crate) struct Facts {
 }
 
 /// All that was done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) ends: Vec<End>,
 }

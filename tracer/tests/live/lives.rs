@@ -1,7 +1,6 @@
 //! Lives of connections, one of every kind, each with what must be told of it.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
@@ -18,7 +17,7 @@ use crate::{
     destroy::destroy,
     lives_by_hand as by_hand,
     netns::sysctl,
-    spawn,
+    spawn, tables,
     wire::Wire,
     workload::{Lane, listen},
 };
@@ -463,14 +462,9 @@ fn expired(ip: IpAddr, resets: bool) -> Vec<Life> {
 
 /// When a pair of ports disappears from the namespace's table: between two looks.
 fn gone(local: u16, remote: u16) -> Span {
-    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
     let is_there = || {
-        let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-        table.lines().any(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            words.next().is_some_and(|w| w.ends_with(&local))
-                && words.next().is_some_and(|w| w.ends_with(&remote))
-        })
+        let mut entries = tables::tcp().into_iter();
+        entries.any(|e| (e.lport, e.rport) == (local, remote))
     };
     assert!(is_there());
     thread::sleep(Duration::from_secs(58));

@@ -10,7 +10,7 @@ use crate::{
     clock::{self, mono_ns, timed},
     ledger::{Ending, Facts, Ledger},
     netns::{Netns, sysctl},
-    spawn,
+    spawn, tables,
     tool::PATIENCE,
     workload::{Lane, listen},
 };
@@ -37,20 +37,10 @@ pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
 
 /// Waits until the kernel has done its part: nothing left but TIME_WAIT, which is no full socket.
 fn drain() {
-    const TIME_WAIT: &str = "06";
     let left = || {
-        let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-        let full = |line: &&str| {
-            line.split_whitespace()
-                .nth(3)
-                .is_some_and(|s| s != TIME_WAIT)
-        };
-        table
-            .lines()
-            .skip(1)
-            .filter(full)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        let mut entries = tables::tcp();
+        entries.retain(|e| e.state != tables::TIME_WAIT);
+        entries
     };
     let drained = clock::until(PATIENCE, || left().is_empty().then_some(()));
     assert!(drained.is_some(), "still open: {:#?}", left());

@@ -2,7 +2,6 @@
 //! on the real kernel, and gone when its advice is followed.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::Child,
@@ -15,7 +14,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use crate::{
     child, clock,
     skip::{Noise, turn},
-    spawn,
+    spawn, tables,
     test_diagnose::{TEST, connections, diagnosed, finding, findings, ip, is_fine},
     workload::{Lane, listen},
 };
@@ -174,9 +173,8 @@ fn who_does_not_close_read_or_accept() {
 
 /// Sockets of this namespace that wait for the peer's FIN.
 fn in_fin_wait2() -> usize {
-    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-    let states = table.lines().filter_map(|l| l.split_whitespace().nth(3));
-    states.filter(|state| *state == "05").count()
+    let entries = tables::tcp().into_iter();
+    entries.filter(|e| e.state == tables::FIN_WAIT2).count()
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::{
     observed::Finished,
     skip::{Noise, turn},
     spawn,
+    tables::{self, Entry},
     tool::{self, PATIENCE, Tool},
     workload::{Lane, listen},
 };
@@ -44,7 +45,7 @@ struct Stuck {
     /// Who holds it, and whose it is.
     holders: Vec<u32>,
     pid: Option<u32>,
-    /// When the peer closed.
+    /// From when the peer closed to when the socket was in CLOSE_WAIT.
     close: Span,
 }
 
@@ -94,7 +95,10 @@ impl Kept {
         let mut client = TcpStream::connect(ignored.local_addr().unwrap()).unwrap();
         client.write_all(b"hello").unwrap();
         let remote = client.local_addr().unwrap();
-        let ((), close) = timed(|| spawn::close(client));
+        let ((), close) = timed(|| {
+            spawn::close(client);
+            arrived(ignored.local_addr().unwrap(), remote);
+        });
         kept.stuck.push(Stuck {
             local: ignored.local_addr().unwrap(),
             remote,
@@ -123,7 +127,10 @@ impl Kept {
         if data != b"-" {
             client.write_all(data).unwrap();
         }
-        let ((), close) = timed(|| spawn::close(client));
+        let ((), close) = timed(|| {
+            spawn::close(client);
+            arrived(accepted.local_addr().unwrap(), remote);
+        });
         if data.is_empty() {
             assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
         }
@@ -145,7 +152,10 @@ impl Kept {
     fn draining(&mut self, listener: &TcpListener) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut accepted, remote) = listener.accept().unwrap();
-        let ((), close) = timed(|| client.shutdown(Shutdown::Write).unwrap());
+        let ((), close) = timed(|| {
+            client.shutdown(Shutdown::Write).unwrap();
+            arrived(accepted.local_addr().unwrap(), remote);
+        });
         assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
         accepted.set_nonblocking(true).unwrap();
         while accepted.write(&[b'y'; 1 << 14]).is_ok() {}
@@ -161,6 +171,17 @@ impl Kept {
         });
         self.sockets.extend([accepted, client]);
     }
+}
+
+/// Returns when the socket is in CLOSE_WAIT: on a busy machine the FIN may have to wait for ksoftirqd.
+fn arrived(local: SocketAddr, remote: SocketAddr) {
+    let wanted = Entry {
+        lport: local.port(),
+        rport: remote.port(),
+        state: tables::CLOSE_WAIT,
+    };
+    let arrived = clock::until(PATIENCE, || tables::tcp().contains(&wanted).then_some(()));
+    assert!(arrived.is_some(), "no FIN from {remote}");
 }
 
 pub(crate) fn stuck(args: &[&str], netns: u32) -> Command {
