@@ -9,6 +9,7 @@ use super::{
     limbo::Limbo,
     loss::LossLedger,
     opening::Openings,
+    overdue::Overdue,
     owner::{Owner, OwnerSource, Processes},
     state::TcpState,
     stats::Stats,
@@ -54,6 +55,7 @@ pub struct Engine {
     /// Kept for those who ask for leaks.
     pub(super) close_waits: Option<Box<CloseWaits>>,
     sysctls: Sysctls,
+    pub(super) overdue: Overdue,
     next_id: u64,
     /// The last closings: socket address and state left.
     recent: [(u64, TcpState); RECENT],
@@ -73,6 +75,7 @@ impl Engine {
             looks: Looks::new(limits.connections),
             close_waits: None,
             sysctls: Sysctls::default(),
+            overdue: Overdue::default(),
             next_id: 1,
             recent: [(0, TcpState::Unknown); RECENT],
             recent_next: 0,
@@ -110,6 +113,7 @@ impl Engine {
             EventBody::Looked(looked) => self.looks.ended(event.at, *looked),
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
+                self.overdue.lost(event.at);
                 updates.push(Update::Lost {
                     at: event.at,
                     lost: *lost,
@@ -132,16 +136,22 @@ impl Engine {
         while let Some(held) = self.limbo.due(now) {
             self.tell_closed(&held, updates);
         }
+        self.let_overdue_go(now, updates);
     }
 
     /// The end: whatever still waits is told.
     pub fn finish(&mut self, updates: &mut Vec<Update>) {
+        self.overdue.cancel();
         self.handle_timeout(Mono(u64::MAX), updates);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Mono> {
-        let deadlines = [self.openings.next_deadline(), self.limbo.next_deadline()];
+        let deadlines = [
+            self.openings.next_deadline(),
+            self.limbo.next_deadline(),
+            self.overdue.next_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 

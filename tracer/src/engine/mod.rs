@@ -19,6 +19,7 @@ mod machine;
 mod minisock;
 mod open;
 mod opening;
+mod overdue;
 mod owner;
 mod sampled;
 mod standing;

@@ -92,8 +92,9 @@ pub struct Irregularity {
     pub conn: ConnId,
     /// The state we had it in.
     pub believed: TcpState,
-    /// The state the kernel says it left.
+    /// The state the kernel says it left; `Unknown` where it says nothing.
     pub from: TcpState,
-    /// Whether the socket turned out to be another connection: the end of this one was not seen.
+    /// Whether the end of this connection was not seen: the socket turned out to be another, or can't
+    /// be there any more.
     pub replaced: bool,
 }
