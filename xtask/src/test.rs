@@ -17,7 +17,9 @@ pub(crate) fn execute(args: &TestArgs) -> Result<ExitCode> {
     let repo = paths::repository()?;
     let python = python::interpreter(&repo);
     let mut cargo = cargo::command(&repo);
-    cargo.args(["test", "--workspace"]).args(&args.args);
+    // One run tells of all that fails.
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    cargo.args(&args.args);
     match skipped {
         Some(_) => cargo.env_remove(LIVE),
         None => cargo.env(LIVE, "1"),
