@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Account, EventSource};
+use super::{Account, EventSource, order};
 use crate::{
     clock,
     decode::Decoder,
@@ -124,8 +124,7 @@ impl LiveSource {
         let first = events.len();
         let mut seen = look(self.eyes, &mut self.probes, filter);
         while !self.drain(events) {}
-        events.append(&mut seen);
-        events[first..].sort_by_key(|event| event.at);
+        order::merge(events, first, &mut seen);
         self.cgroups.tell(events, first);
     }
 
@@ -154,8 +153,7 @@ impl LiveSource {
         }
         if !self.snapshot.is_empty() {
             // Where each belongs: a socket that was met in the ring before is not an older one.
-            events.append(&mut self.snapshot);
-            events.sort_by_key(|event| event.at);
+            order::merge(events, 0, &mut self.snapshot);
         }
         self.cgroups.tell(events, first);
         if emptied {
@@ -288,8 +286,7 @@ impl EventSource for LiveSource {
             // A socket's close comes before its minisock is seen, and may have been made during the
             // look.
             while !self.drain(events) {}
-            events.append(&mut seen);
-            events[first..].sort_by_key(|event| event.at);
+            order::merge(events, first, &mut seen);
         }
         if let Some(mut looking) = self.looking.take() {
             let now = clock::monotonic();

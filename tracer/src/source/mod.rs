@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod live;
+mod order;
 pub mod paced;
 
 use anyhow::Result;

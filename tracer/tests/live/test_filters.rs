@@ -6,7 +6,7 @@ use crate::{
     child,
     netns::Netns,
     row::{Identity, Row},
-    skip::{Noise, turn},
+    skip::{Noise, is_scaled_down, turn},
     small::{SMALL, of_netns, work},
     tool::{self, Tool, trace},
     workload::{Lane, listen},
@@ -41,15 +41,22 @@ fn filters_agree() {
     });
     let inode = space.inode;
     let running = space.start();
-    let cases = cases(lane, inode, child.recv().unwrap());
+    let mut cases = cases(lane, inode, child.recv().unwrap());
+    if is_scaled_down() {
+        // There the verifier takes seconds for each.
+        let mut i = 0;
+        cases.retain(|_| {
+            i += 1;
+            i % 3 == 1
+        });
+    }
     let start = |args: &[String]| {
         let mut command = trace(["--format", "ndjson", "--ring-size", "1M"]);
-        Tool::started(command.args(args))
+        Tool::attached(command.args(args))
     };
     let unfiltered = start(&[]);
     let filtered: Vec<Tool> = cases.iter().map(|(args, _)| start(args)).collect();
     let all = || std::iter::once(&unfiltered).chain(&filtered);
-    all().for_each(Tool::wait_attached);
     go.send(()).unwrap();
     running.join().unwrap();
     all().for_each(Tool::settle);

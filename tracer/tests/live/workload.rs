@@ -288,6 +288,10 @@ fn talks(plan: &Plan, ending: Ending) -> bool {
     plan.talk || ending == Ending::ServerResets
 }
 
+const fn client_closes_first(ending: Ending) -> bool {
+    matches!(ending, Ending::ClientFirst | Ending::ClientResets)
+}
+
 /// The connecting side.
 fn call(source: SocketAddr, server: SocketAddr, plan: &Plan, ending: Ending) -> Noted {
     let socket = socket(source);
@@ -299,11 +303,16 @@ fn call(source: SocketAddr, server: SocketAddr, plan: &Plan, ending: Ending) -> 
     let mut stream = TcpStream::from(socket);
     let local = stream.local_addr().unwrap();
     if talks(plan, ending) {
-        stream.write_all(b"a").unwrap();
+        // Whoever closes first has the last word said to it: a RST that is sent by another CPU may
+        // overtake data (seen on slow machines).
         stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"a").unwrap();
+        if client_closes_first(ending) {
+            stream.read_exact(&mut [0]).unwrap();
+        }
     }
     let peer = SocketAddr::new(server.ip(), server.port());
-    let first = matches!(ending, Ending::ClientFirst | Ending::ClientResets);
+    let first = client_closes_first(ending);
     let (noticed, close) = finish(stream, plan, ending, first);
     Noted {
         local,
@@ -322,10 +331,13 @@ fn serve(listeners: &Listeners, plan: &Plan, ending: Ending) -> Noted {
     });
     let local = stream.local_addr().unwrap();
     if talks(plan, ending) {
-        stream.read_exact(&mut [0]).unwrap();
         stream.write_all(b"b").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        if client_closes_first(ending) {
+            stream.write_all(b"b").unwrap();
+        }
     }
-    let first = matches!(ending, Ending::ServerFirst | Ending::ServerResets);
+    let first = !client_closes_first(ending);
     let (noticed, close) = finish(stream, plan, ending, first);
     Noted {
         local,
