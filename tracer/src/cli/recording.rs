@@ -73,6 +73,11 @@ pub struct RecordArgs {
     /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
     pub duration: Option<Duration>,
+    /// Look so often (at least 1s), and at the end, at the sockets that wait: who holds them, and why
+    /// ('stuck --from'). Less often where looks would take more than 0.5 % of the time. 0: only at the
+    /// beginning, after which all privileges are given up.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::interval_or_none)]
+    pub look_every: Duration,
     #[command(flatten)]
     pub(crate) live: LiveArgs,
     /// Run a command, and record until it ends.

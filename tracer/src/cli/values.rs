@@ -137,6 +137,14 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `--look-every`: the same, or never.
+pub(super) fn interval_or_none(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => interval(text).map_err(|why| why + ", or 0"),
+    }
+}
+
 /// A cgroup v2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {

@@ -22,7 +22,7 @@ use crate::{
     render::{dwells, ends},
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
-    source::live::LiveSource,
+    source::live::{LiveSource, LookOptions},
 };
 
 /// An attached tool.
@@ -96,13 +96,16 @@ impl Live {
 
     /// Looks at the sockets again: every so often, and at the end.
     pub(super) fn looking(self, every: Option<Duration>) -> Self {
-        self.looking_at_leisure(every, 0)
+        self.looking_by(LookOptions {
+            every,
+            ..LookOptions::default()
+        })
     }
 
-    /// The same; after each look none for so many times as long as it took.
-    pub(super) fn looking_at_leisure(mut self, every: Option<Duration>, rest: u32) -> Self {
+    /// The same, by more rules.
+    pub(super) fn looking_by(mut self, options: LookOptions) -> Self {
         self.looks = true;
-        self.source.look_again(self.filter.clone(), every, rest);
+        self.source.look_again(self.filter.clone(), options);
         self
     }
 

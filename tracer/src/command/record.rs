@@ -15,14 +15,18 @@ use super::live::Live;
 use crate::{
     cli::{FromArgs, RecordArgs, RunArgs},
     clock,
-    engine::{Engine, Update},
+    engine::{Engine, TcpState, Update, stuck::LINGERING},
     error::Failure,
     filter::Filter,
     logging,
     recording::{ClockPair, Files, Gauge, Hooks, META_SCHEMA, Meta, Recorder, Summary},
     render::completeness::Completeness,
     sink::{Sink, Start},
+    source::live::LookOptions,
 };
+
+/// After a look there is none for so many times as long as it took: half a percent of a CPU.
+const REST: u32 = 200;
 
 /// Runs it.
 pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
@@ -43,7 +47,14 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
         from: FromArgs::default(),
         command: args.command,
     };
-    let live = Live::attach_silent(run, verbosity)?;
+    let mut live = Live::attach_silent(run, verbosity)?;
+    if !args.look_every.is_zero() {
+        live = live.looking_by(LookOptions {
+            every: Some(args.look_every),
+            rest: REST,
+            without: Some(!looked_at()),
+        });
+    }
     let meta = meta(live.start(), filtered);
     let files = Files::new(&args.output, args.compress_level, meta, rotation);
     let mut recorder = Recorder::start(files)?;
@@ -58,6 +69,14 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     let summary = recorder.finish(&outcome.account)?;
     logging::note(&line(&summary));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A bit for each state that a look while recording is about: where sockets wait, and listeners. Not
+/// minisocks: what is known of them is told by their events.
+fn looked_at() -> u32 {
+    let others = [TcpState::Listen, TcpState::NewSynRecv];
+    let states = LINGERING.into_iter().chain(others);
+    states.fold(0, |bits, state| bits | 1 << state.index())
 }
 
 /// From here on SIGUSR1 has the latest written out.

@@ -24,6 +24,7 @@ use crate::{
     sink::Output,
     source::{
         file::FileSource,
+        live::LookOptions,
         paced::{Paced, Playback},
     },
     top::{Dashboard, Options, Wish},
@@ -55,7 +56,11 @@ pub(super) async fn run(mut args: TopArgs, verbosity: u8) -> Result<ExitCode> {
     if args.run.from.files.is_empty() {
         let dashboard = Dashboard::new(options, None);
         return Live::attach_silent(args.run, verbosity)?
-            .looking_at_leisure(Some(LOOK), REST)
+            .looking_by(LookOptions {
+                every: Some(LOOK),
+                rest: REST,
+                without: None,
+            })
             .run(Box::new(dashboard), u64::MAX)
             .await;
     }

@@ -41,8 +41,8 @@ pub(super) fn pass(iterate: &mut dyn Iterate, without: u32) -> Result<Pass> {
     })
 }
 
-/// All TCP sockets of all namespaces that can be reached. `without`: a bit for each state that is left out;
-/// the kernel program was told already, but it can't read request sockets.
+/// All TCP sockets of all namespaces that can be reached. `without`: a bit for each state that is left out.
+/// The kernel program was told when it was loaded, maybe less; and it can't read request sockets.
 pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> Result<Pass> {
     let namespaces = namespaces::all();
     let mut links: Vec<Option<IterLink>> = namespaces
@@ -51,13 +51,14 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
         .collect::<Result<_>>()?;
     let count = namespaces.len();
     let (tell, told) = mpsc::channel();
-    let requests = without >> NEW_SYN_RECV & 1 == 0;
+    let requests = !leaves_out(without, NEW_SYN_RECV);
     let unreachable = namespaces::visit(namespaces, move |place, netns| {
         // An iterator shows the namespace of the thread that opens it.
         let Some(link) = links.get_mut(place).and_then(Option::take) else {
             return Ok(());
         };
         let mut found = records(&read(link)?, SocketFound::decode);
+        found.retain(|socket| !leaves_out(without, socket.state));
         if requests {
             sock_diag::dump(netns, !(1 << NEW_SYN_RECV), &mut found)
                 .context("looking at request sockets, which iterators can't")?;
@@ -74,6 +75,10 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
         unreachable,
         ..Pass::default()
     })
+}
+
+const fn leaves_out(without: u32, state: u8) -> bool {
+    without.unbounded_shr(state as u32) & 1 == 1
 }
 
 fn read(link: IterLink) -> Result<Vec<u8>> {

@@ -35,7 +35,7 @@ const EARLY: Duration = Duration::from_millis(100);
 /// The time that programs which run while they are detached may take to finish.
 const GRACE: Duration = Duration::from_millis(5);
 
-/// Looks at all sockets, again and again.
+/// Looks at sockets, again and again.
 struct Looking {
     filter: Filter,
     /// `None`: at the end only.
@@ -44,6 +44,19 @@ struct Looking {
     due: Mono,
     /// After a look, none for so many times as long as it took.
     rest: u32,
+    /// A bit for each state that is left out.
+    without: u32,
+}
+
+/// How sockets are looked at again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookOptions {
+    /// How often; `None`: at the end only.
+    pub every: Option<Duration>,
+    /// After a look, none for so many times as long as it took: with many sockets it takes long.
+    pub rest: u32,
+    /// A bit for each state that is left out; `None`: as in the first look.
+    pub without: Option<u32>,
 }
 
 /// The attached programs as a source.
@@ -74,7 +87,8 @@ impl LiveSource {
     /// Takes over the attached programs, and looks at what is there.
     pub fn new(mut probes: Probes, filter: &Filter) -> Result<Self> {
         let eyes = eyes(&probes)?;
-        let mut snapshot = look(eyes, &mut probes, filter);
+        let without = probes.snapshot().without;
+        let mut snapshot = look(eyes, &mut probes, without, filter);
         snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
@@ -107,22 +121,24 @@ impl LiveSource {
         self.eyes
     }
 
-    /// Looks at all sockets again: every so often, and at the end. After a look, not for so many times
-    /// (`rest`) as long as it took: with many sockets it takes long.
-    pub fn look_again(&mut self, filter: Filter, every: Option<Duration>, rest: u32) {
+    /// Looks at sockets again: every so often, and at the end.
+    pub fn look_again(&mut self, filter: Filter, options: LookOptions) {
+        let every = options.every;
         let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
+        let first = self.probes.snapshot().without;
         self.looking = Some(Looking {
             filter,
             every,
             due,
-            rest,
+            rest: options.rest,
+            without: options.without.unwrap_or(first),
         });
     }
 
     /// Appends what a look shows, in order with what happened during it.
-    fn look_now(&mut self, filter: &Filter, events: &mut Vec<Event>) {
+    fn look_now(&mut self, without: u32, filter: &Filter, events: &mut Vec<Event>) {
         let first = events.len();
-        let mut seen = look(self.eyes, &mut self.probes, filter);
+        let mut seen = look(self.eyes, &mut self.probes, without, filter);
         while !self.drain(events) {}
         order::merge(events, first, &mut seen);
         self.cgroups.tell(events, first);
@@ -197,9 +213,13 @@ fn means(eyes: Option<SnapshotSource>, probes: &mut Probes) -> Option<Means<'_>>
 }
 
 /// The sockets that are there. Without them the trace works all the same, and knows less.
-fn look(eyes: Option<SnapshotSource>, probes: &mut Probes, filter: &Filter) -> Vec<Event> {
+fn look(
+    eyes: Option<SnapshotSource>,
+    probes: &mut Probes,
+    without: u32,
+    filter: &Filter,
+) -> Vec<Event> {
     let began = clock::monotonic();
-    let without = probes.snapshot().without;
     let Some(means) = means(eyes, probes) else {
         return Vec::new();
     };
@@ -275,6 +295,12 @@ impl EventSource for LiveSource {
 
     fn take_stock(&mut self, events: &mut Vec<Event>) -> Result<()> {
         events.push(clock::anchor());
+        if !self.snapshot.is_empty() {
+            // Where nothing happens nobody waits for it in vain.
+            let mut there = Vec::new();
+            while !self.drain(&mut there) {}
+            events.append(&mut there);
+        }
         if let Some(mut sampler) = self.sampler.take() {
             let first = events.len();
             let mut seen = Vec::new();
@@ -291,7 +317,7 @@ impl EventSource for LiveSource {
         if let Some(mut looking) = self.looking.take() {
             let now = clock::monotonic();
             if self.stopped || now.plus(EARLY) >= looking.due {
-                self.look_now(&looking.filter, events);
+                self.look_now(looking.without, &looking.filter, events);
                 if let Some(every) = looking.every {
                     let took = clock::monotonic().since(now);
                     looking.due = now.plus(every.max(took * looking.rest));
