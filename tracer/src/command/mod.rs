@@ -9,6 +9,7 @@ mod record;
 mod replay;
 mod report;
 mod stuck;
+mod stuck_from;
 mod top;
 mod trace;
 mod verify;

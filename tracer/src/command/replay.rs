@@ -202,7 +202,7 @@ async fn each(
     })
 }
 
-fn exit_code(failed: bool) -> ExitCode {
+pub(super) fn exit_code(failed: bool) -> ExitCode {
     if failed {
         ExitCode::FAILURE
     } else {
@@ -210,7 +210,7 @@ fn exit_code(failed: bool) -> ExitCode {
     }
 }
 
-fn tell_start(start: &Start, meta: &Meta) {
+pub(super) fn tell_start(start: &Start, meta: &Meta) {
     logging::note(&format!(
         "reading a recording of {} ({}), {}",
         escape::text(start.host.as_bytes()),

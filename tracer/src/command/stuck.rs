@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
-use super::{live::Live, require};
+use super::{live::Live, require, stuck_from};
 use crate::{
     cli::{StuckArgs, StuckFormat},
     clock,
@@ -33,27 +33,40 @@ const LINGERS: OlderThan = OlderThan {
 
 /// Runs it: one look, or a look every interval, while the state changes are traced.
 pub(super) async fn run(mut args: StuckArgs, verbosity: u8) -> Result<ExitCode> {
-    if !args.run.from.files.is_empty() {
-        let why = "--from: stuck looks at the sockets of the running kernel; what a recording knows of those in \
-                   CLOSE_WAIT is in 'report --from'";
-        return Err(Failure::Usage(why.to_owned()).into());
-    }
     let states = states(args.run.filters.take_states())?;
     let filter = Filter::try_from(args.run.filters.clone())?;
+    let past = !args.run.from.files.is_empty();
     let watches = args.watch || args.run.duration.is_some() || !args.run.command.is_empty();
-    let sink = StuckSink::new(StuckOptions {
-        states,
-        older_than: args.older_than.map_or(LINGERS, OlderThan::from),
-        wants: wants(&filter),
-        interval: args.watch.then_some(args.interval),
-        limit: args.limit.unwrap_or(match args.format {
-            // What is to be destroyed is listed whole.
-            StuckFormat::Text if !args.kill => ROWS,
-            _ => 0,
-        }),
-        wide: args.wide,
-        json: args.format == StuckFormat::Json,
-    });
+    let sink = || {
+        StuckSink::new(StuckOptions {
+            states,
+            older_than: args.older_than.map_or(LINGERS, OlderThan::from),
+            wants: wants(&filter),
+            interval: args.watch.then_some(args.interval),
+            limit: args.limit.unwrap_or(match args.format {
+                // What is to be destroyed is listed whole.
+                StuckFormat::Text if !args.kill => ROWS,
+                _ => 0,
+            }),
+            wide: args.wide,
+            json: args.format == StuckFormat::Json,
+            past,
+        })
+    };
+    if past {
+        let task = stuck_from::Task {
+            filter: filter.clone(),
+            args: &args.run,
+            at: args.at,
+            between: match args.format {
+                StuckFormat::Text => b"\n",
+                StuckFormat::Json => b"",
+            },
+            verbosity,
+        };
+        return stuck_from::run(task, sink).await;
+    }
+    let sink = sink();
     if watches {
         // What comes and goes meanwhile is followed, too.
         let told = 1 << TcpState::TimeWait.index() | 1 << TcpState::NewSynRecv.index();

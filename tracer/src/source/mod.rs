@@ -1,5 +1,6 @@
 //! Where events come from: the seam between the outside and the engine.
 
+pub mod as_of;
 pub mod file;
 pub mod live;
 mod order;

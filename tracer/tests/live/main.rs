@@ -60,6 +60,7 @@ mod test_sampling;
 mod test_storm;
 mod test_stuck;
 mod test_stuck_holders;
+mod test_stuck_past;
 mod test_top;
 mod test_two_tools;
 mod test_without_btf;

@@ -31,15 +31,15 @@ pub(crate) const SOURCES: [&str; 2] = ["iterators", "sock_diag"];
 const LANE: Lane = Lane { test: 17, space: 0 };
 
 /// A coarse clock's tick at HZ=100, twice: what the kernel's own stamps may be off by.
-const TICKS_NS: u64 = 20_000_000;
+pub(crate) const TICKS_NS: u64 = 20_000_000;
 /// What an exact age may be off by.
-const EXACT_NS: u64 = 5_000_000;
+pub(crate) const EXACT_NS: u64 = 5_000_000;
 
 /// A socket that must be found stuck.
 #[derive(Clone, Debug)]
-struct Stuck {
+pub(crate) struct Stuck {
     local: SocketAddr,
-    remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
     cause: &'static str,
     unread: u64,
     /// Who holds it, and whose it is.
@@ -211,7 +211,7 @@ pub(crate) fn address(socket: &Value, ip: &str, port: &str) -> Option<SocketAddr
 
 /// Fails unless a look shows exactly these sockets, as the ledger has them. `exact`: those whose
 /// entry the tool must have seen.
-fn judge(look: &Value, ledger: &[Stuck], exact: impl Fn(&Stuck) -> bool) {
+pub(crate) fn judge(look: &Value, ledger: &[Stuck], exact: impl Fn(&Stuck) -> bool) {
     assert_eq!(look["schema"], "tcpdwell.stuck/1");
     let sockets = look["sockets"].as_array().unwrap();
     assert_eq!(sockets.len(), ledger.len(), "{sockets:#?}");
@@ -278,7 +278,7 @@ fn judge(look: &Value, ledger: &[Stuck], exact: impl Fn(&Stuck) -> bool) {
 }
 
 /// Two generations of stuck sockets: `act` is called with each, as soon as it is there.
-fn generations<T>(
+pub(crate) fn generations<T>(
     first: impl FnOnce(u32, &[Stuck]) -> T,
     second: impl FnOnce(T, u32, &[Stuck], usize),
 ) {

@@ -14,6 +14,7 @@ mod golden;
 mod made;
 mod merged;
 mod replay;
+mod stuck;
 
 #[path = "../python/mod.rs"]
 mod python;

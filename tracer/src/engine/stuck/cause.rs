@@ -78,6 +78,23 @@ pub(super) fn cause(
     }
 }
 
+/// The same of a socket that nobody has looked at in its state; `looked`: somebody did at others.
+pub(super) fn unseen(state: TcpState, looked: bool) -> (Cause, String) {
+    let (cause, text) = match state {
+        TcpState::FinWait2 => (
+            Cause::PeerOpen,
+            "our FIN is acknowledged, the peer's has not come",
+        ),
+        TcpState::SynSent => (Cause::NoAnswer, "our SYN is not answered"),
+        _ if looked => (
+            Cause::Unknown,
+            "no look at it is recorded since it came into this state",
+        ),
+        _ => (Cause::Unknown, "no look at the sockets is recorded"),
+    };
+    (cause, text.to_owned())
+}
+
 fn close_wait(socket: &Inspected, owner: Owner, listener: Option<&Inspected>) -> (Cause, String) {
     let Some(inside) = socket.inside else {
         return (Cause::Unknown, "nothing is known of its inside".to_owned());

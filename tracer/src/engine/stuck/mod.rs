@@ -5,6 +5,7 @@ mod cause;
 mod groups;
 mod leak;
 mod looks;
+mod past;
 #[cfg(test)]
 mod tests;
 
@@ -84,6 +85,8 @@ pub struct StuckSocket {
     pub age: Age,
     /// When it entered the state; `None`: not seen.
     pub entered: Option<Mono>,
+    /// When it was looked at; `None`: never in this state, and what only a look tells is not known.
+    pub looked: Option<Mono>,
     /// Both ends.
     pub tuple: FourTuple,
     /// Inode of the network namespace; 0: unknown.
@@ -156,11 +159,9 @@ impl Engine {
                 younger += 1;
                 continue;
             }
-            sockets.push(self.describe(now, &seen.facts, age, entered, connection));
+            sockets.push(self.describe(now, seen, age, entered, connection));
         }
-        // Ties by what stays the same from run to run.
-        let key = |s: &StuckSocket| (s.tuple.local.port, s.tuple.remote.port, s.cookie);
-        sockets.sort_by(|a, b| (b.age.at_least.cmp(&a.age.at_least)).then(key(a).cmp(&key(b))));
+        sort(&mut sockets);
         (sockets, younger)
     }
 
@@ -207,11 +208,12 @@ impl Engine {
     fn describe(
         &self,
         now: Mono,
-        facts: &Inspected,
+        seen: &Seen,
         age: Age,
         entered: Option<Mono>,
         connection: Option<&Connection>,
     ) -> StuckSocket {
+        let facts = &seen.facts;
         let listener = self.looks.listener_of(facts);
         let owner = self.owner(facts, listener, connection);
         let (cause, mut evidence) = cause::cause(facts, owner, listener);
@@ -235,6 +237,7 @@ impl Engine {
             state: facts.state,
             age,
             entered,
+            looked: Some(seen.at),
             tuple: facts.tuple,
             netns: facts.netns,
             served: match connection.map_or(Role::Unknown, |c| c.role) {
@@ -300,4 +303,10 @@ impl Engine {
         let owner = self.processes.owner(pid, OwnerSource::FdScan);
         self.processes.facts(owner).copied()
     }
+}
+
+/// Oldest first; ties by what stays the same from run to run.
+fn sort(sockets: &mut [StuckSocket]) {
+    let key = |s: &StuckSocket| (s.tuple.local.port, s.tuple.remote.port, s.cookie);
+    sockets.sort_by(|a, b| (b.age.at_least.cmp(&a.age.at_least)).then(key(a).cmp(&key(b))));
 }

@@ -339,6 +339,47 @@ fn what_has_left_since_the_look_is_not_told() {
     assert!(played.stuck(7 * SECOND, 0).0.is_empty());
 }
 
+#[test]
+fn a_moment_after_the_look_has_what_came_since_and_not_what_went() {
+    let mut played = Played::new();
+    let as_of = |played: &Played, seconds: u64| {
+        let wanted = |state| matches!(state, TcpState::CloseWait | TcpState::SynRecv);
+        let now = Mono(seconds * SECOND);
+        let (sockets, _) = played.engine.stuck_as_of(now, wanted, Duration::ZERO);
+        let told = sockets.iter();
+        told.map(|s| (s.cookie, s.cause, s.looked, s.age.at_least.as_secs()))
+            .collect::<Vec<_>>()
+    };
+    played.served(SECOND, 1);
+    let (_, evidence) = (as_of(&played, 2), {
+        let wanted = |state| state == TcpState::CloseWait;
+        let (sockets, _) = (played.engine).stuck_as_of(Mono(2 * SECOND), wanted, Duration::ZERO);
+        sockets[0].evidence.clone()
+    });
+    assert_eq!(evidence, "no look at the sockets is recorded");
+    assert_eq!(as_of(&played, 2), [(1, Cause::Unknown, None, 1)]);
+    played.served(2 * SECOND, 2);
+    played.served(2 * SECOND, 3);
+    let request = Inspected {
+        state: TcpState::SynRecv,
+        ..close_wait(9, Inside::default(), &[])
+    };
+    // The end of 3 was missed.
+    let seen = [1, 2].map(|sock| close_wait(sock, consumed(), &[(70, 5)]));
+    played.look(10 * SECOND, seen.into_iter().chain([request]));
+    played.closed(11 * SECOND, 2);
+    played.served(12 * SECOND, 4);
+    let look = Some(Mono(10 * SECOND));
+    assert_eq!(
+        as_of(&played, 20),
+        [
+            (1, Cause::NotClosed, look, 19),
+            (4, Cause::Unknown, None, 8),
+            (9, Cause::NoAnswer, look, 0),
+        ]
+    );
+}
+
 /// `healthy` connections a second, each in CLOSE_WAIT for `dwell_ms`, and `leaked` a second for good;
 /// the verdict after each look, every 5 s.
 fn traffic(seconds: u64, healthy: u64, dwell_ms: u64, leaked: impl Fn(u64) -> u64) -> Vec<Leak> {

@@ -19,8 +19,13 @@ use crate::{
 #[derive(Serialize)]
 struct Look<'a> {
     schema: &'static str,
+    /// Where a recording is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     ts: Option<jiff::Timestamp>,
     mono_ns: u64,
+    /// How long ago the latest look at the sockets ended; `null`: there was none.
+    looked_us_ago: Option<u128>,
     older_than_us: u128,
     sockets: Vec<Socket<'a>>,
     /// In the states asked for, and not known to be old enough; `null`: not counted for this filter.
@@ -39,8 +44,9 @@ struct Socket<'a> {
     age_exact: bool,
     pid: Option<u32>,
     comm: Option<String>,
-    holders: Vec<HolderRow>,
-    descriptors: u32,
+    /// `null`: nobody looked.
+    holders: Option<Vec<HolderRow>>,
+    descriptors: Option<u32>,
     owner_source: &'static str,
     uid: Option<u32>,
     netns: Option<u32>,
@@ -55,6 +61,8 @@ struct Socket<'a> {
     last_data_us: Option<u128>,
     cause: &'static str,
     evidence: Cow<'a, str>,
+    /// How long ago this socket was looked at; `null`: never in this state.
+    looked_us_ago: Option<u128>,
 }
 
 #[derive(Serialize)]
@@ -104,8 +112,10 @@ pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     };
     let look = Look {
         schema: "tcpdwell.stuck/1",
+        host: Some(view.sink.host.as_str()).filter(|_| view.sink.options.past),
         ts: view.sink.clock.at(view.at),
         mono_ns: view.at.0,
+        looked_us_ago: view.looked().map(|ago| ago.as_micros()),
         older_than_us: view.sink.options.older_than.age.as_micros(),
         sockets: view
             .sockets
@@ -135,8 +145,8 @@ fn socket<'a>(view: &View<'a>, s: &'a StuckSocket) -> Socket<'a> {
         age_exact: s.age.exact,
         pid: (s.owner.pid != 0).then_some(s.owner.pid),
         comm: comm(view.engine, s.owner.pid),
-        holders: holders(view.engine, &s.holders),
-        descriptors: s.descriptors,
+        holders: s.looked.map(|_| holders(view.engine, &s.holders)),
+        descriptors: s.looked.map(|_| s.descriptors),
         owner_source: s.owner.source.name(),
         uid: s.uid,
         netns: (s.netns != 0).then_some(s.netns),
@@ -151,6 +161,7 @@ fn socket<'a>(view: &View<'a>, s: &'a StuckSocket) -> Socket<'a> {
         last_data_us: s.silent.map(|silent| silent.as_micros()),
         cause: s.cause.name(),
         evidence: Cow::Borrowed(&s.evidence),
+        looked_us_ago: s.looked.map(|at| view.at.since(at).as_micros()),
     }
 }
 

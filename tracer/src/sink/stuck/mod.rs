@@ -40,6 +40,8 @@ pub struct StuckOptions {
     pub wide: bool,
     /// As JSON.
     pub json: bool,
+    /// Of a recording: as of its end, and not as of its latest look.
+    pub past: bool,
 }
 
 /// See the module.
@@ -50,6 +52,10 @@ pub struct StuckSink {
     cgroups: HashMap<u64, Arc<str>>,
     /// The look that was shown last.
     shown: Option<Mono>,
+    /// The host, if that was told.
+    host: String,
+    /// The latest stock-taking: where a recording ends, or where reading it does.
+    latest: Mono,
 }
 
 impl std::fmt::Debug for StuckSink {
@@ -71,6 +77,14 @@ struct View<'a> {
     completeness: Option<&'a Completeness>,
 }
 
+impl View<'_> {
+    /// How long ago the latest look ended; `None`: there was none.
+    fn looked(&self) -> Option<Duration> {
+        let looks = self.engine.looks();
+        looks.latest().map(|_| self.at.since(looks.at()))
+    }
+}
+
 impl StuckSink {
     /// Nothing is shown yet.
     pub fn new(options: StuckOptions) -> Self {
@@ -80,6 +94,8 @@ impl StuckSink {
             zone: TimeZone::system(),
             cgroups: HashMap::new(),
             shown: None,
+            host: String::new(),
+            latest: Mono(0),
         }
     }
 
@@ -87,7 +103,7 @@ impl StuckSink {
     pub fn sockets(&self, engine: &Engine, at: Mono) -> (Vec<StuckSocket>, usize) {
         let options = &self.options;
         let (mut sockets, mut younger) =
-            engine.stuck(at, |s| options.states.contains(s), options.older_than);
+            self.lingering(engine, at, options.states, options.older_than);
         if let Some(wants) = &options.wants {
             let path = |id: u64| self.cgroups.get(&id).cloned();
             sockets.retain(|socket| {
@@ -105,6 +121,21 @@ impl StuckSink {
         (sockets, younger)
     }
 
+    fn lingering(
+        &self,
+        engine: &Engine,
+        at: Mono,
+        states: StateSet,
+        older_than: impl Into<OlderThan>,
+    ) -> (Vec<StuckSocket>, usize) {
+        let wanted = |state| states.contains(state);
+        if self.options.past {
+            engine.stuck_as_of(at, wanted, older_than)
+        } else {
+            engine.stuck(at, wanted, older_than)
+        }
+    }
+
     /// Shows the latest look.
     pub fn show(
         &mut self,
@@ -112,13 +143,15 @@ impl StuckSink {
         completeness: Option<&Completeness>,
         out: &mut BytesMut,
     ) -> Result<()> {
-        let Some(looked) = engine.looks().latest() else {
-            return Ok(());
+        let looked = engine.looks().latest();
+        let at = match looked {
+            _ if self.options.past => self.latest,
+            Some(_) => engine.looks().at(),
+            None => return Ok(()),
         };
-        let at = engine.looks().at();
         let (sockets, younger) = self.sockets(engine, at);
         let close_wait = StateSet::from_iter([TcpState::CloseWait]);
-        let (all, _) = engine.stuck(at, |s| close_wait.contains(s), Duration::ZERO);
+        let (all, _) = self.lingering(engine, at, close_wait, Duration::ZERO);
         let shown = |leak: &Leak| {
             let of =
                 |s: &StuckSocket| s.state == TcpState::CloseWait && s.owner.pid == leak.key.pid;
@@ -140,19 +173,23 @@ impl StuckSink {
         } else {
             text::write(&view, out)?;
         }
-        self.shown = Some(looked.began);
+        self.shown = looked.map(|looked| looked.began);
         Ok(())
     }
 }
 
 impl Sink for StuckSink {
-    fn start(&mut self, _start: &Start, _out: &mut BytesMut) -> Result<()> {
+    fn start(&mut self, start: &Start, _out: &mut BytesMut) -> Result<()> {
+        self.host.clone_from(&start.host);
         Ok(())
     }
 
     fn update(&mut self, update: &Update, _out: &mut BytesMut) -> Result<()> {
         match update {
-            Update::Clock { at, wall_ns } => self.clock.set(*at, *wall_ns),
+            Update::Clock { at, wall_ns } => {
+                self.clock.set(*at, *wall_ns);
+                self.latest = *at;
+            }
             Update::Cgroup(fact) => {
                 self.cgroups.insert(fact.id, Arc::clone(&fact.path));
             }

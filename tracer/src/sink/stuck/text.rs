@@ -1,6 +1,6 @@
 //! For people: who holds how many, why and what to do next; then the sockets, oldest first.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use bytes::BytesMut;
@@ -19,6 +19,8 @@ use crate::{
 const MAX_GROUPS: usize = 10;
 /// Columns of a terminal.
 const WIDTH: usize = 79;
+/// A recording ends with a look: its last event comes no later.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Processes of a group that are named.
 const MAX_NAMED: usize = 4;
 
@@ -49,6 +51,9 @@ pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
 
 fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     let options = &view.sink.options;
+    if options.past {
+        past(view, out)?;
+    }
     if options.interval.is_some() {
         let zone = view.sink.zone.clone();
         match view.sink.clock.at(view.at) {
@@ -82,6 +87,22 @@ fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
             "{} network namespaces could not be looked into",
             looked.unreachable
         )?;
+    }
+    Ok(())
+}
+
+/// Of which host and moment of a recording, and what is known of that.
+fn past(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
+    let host = escape::text(view.sink.host.as_bytes());
+    let zone = view.sink.zone.clone();
+    match view.sink.clock.at(view.at) {
+        Some(ts) => write!(out, "{host}, {}", ts.to_zoned(zone).strftime("%F %T %Z"))?,
+        None => write!(out, "{host}")?,
+    }
+    match view.looked() {
+        Some(ago) if ago < AT_ONCE => writeln!(out, "; looked at then")?,
+        Some(ago) => writeln!(out, "; looked at {} before", age::short(ago))?,
+        None => writeln!(out, "; no look at the sockets is recorded")?,
     }
     Ok(())
 }
@@ -148,7 +169,7 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
     for pid in group.pids.iter().take(counted) {
         files(view.engine, view.leaks.as_slice(), *pid, group, out)?;
     }
-    if let Some(advice) = next(view.engine, group, example) {
+    if let Some(advice) = next(view, group, example) {
         let told = format!("next: {advice}");
         writeln!(out, "{}", age::folded(&told, "  ", "      ", WIDTH))?;
     }
@@ -227,10 +248,11 @@ fn files(
 }
 
 /// What the evidence suggests to do.
-fn next(engine: &Engine, group: &Group, example: &StuckSocket) -> Option<String> {
+fn next(view: &View<'_>, group: &Group, example: &StuckSocket) -> Option<String> {
+    let past = view.sink.options.past;
     let pid = group.pids.first().copied();
     let is_stopped = |pid: &&u32| {
-        let files = engine.looks().descriptors_of(**pid);
+        let files = view.engine.looks().descriptors_of(**pid);
         files.is_some_and(|files| files.stopped)
     };
     if let Some(pid) = group.pids.iter().find(is_stopped) {
@@ -239,7 +261,8 @@ fn next(engine: &Engine, group: &Group, example: &StuckSocket) -> Option<String>
              lets it go on"
         ));
     }
-    let doing = pid.map_or_else(String::new, |pid| {
+    // Of a recording there is nobody to look at.
+    let doing = pid.filter(|_| !past).map_or_else(String::new, |pid| {
         format!(" What is it doing? cat /proc/{pid}/stack")
     });
     let cause = group.causes.first().map(|(cause, _)| *cause)?;
@@ -253,6 +276,10 @@ fn next(engine: &Engine, group: &Group, example: &StuckSocket) -> Option<String>
                 .to_owned()
         }
         Cause::NotClosed => match (pid, example.holders.first()) {
+            (Some(pid), Some(holder)) if past => format!(
+                "a close() is missing after the end of file; the oldest was descriptor {} of pid {pid}",
+                holder.fd
+            ),
             (Some(pid), Some(holder)) => format!(
                 "a close() is missing after the end of file; the oldest is /proc/{pid}/fd/{}",
                 holder.fd
