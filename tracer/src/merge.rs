@@ -169,12 +169,14 @@ impl Run {
     fn begin(&mut self, number: usize, lane: Lane, gate: Gate) -> Result<()> {
         self.sink.start(number, &lane.start, self.output.buffer())?;
         let clock = lane.source.meta().clock;
+        let mut engine = Engine::new(Limits::default());
+        engine.watch_close_waits();
         let reading = Reading {
             lane: number,
             source: lane.source,
             start: lane.start,
             offset_ns: i128::from(clock.wall_ns) - i128::from(clock.mono_ns),
-            engine: Engine::new(Limits::default()),
+            engine,
             gate,
             events: Vec::new(),
             next: 0,

@@ -178,7 +178,7 @@ async fn each(
         tell_start(&start, source.meta());
         let pipeline = Pipeline {
             source: &mut source,
-            engine: Engine::new(Limits::default()).naming_from(first),
+            engine: engine(first),
             gate: Gate::new(task.filter.clone()).within(task.window),
             sink,
             output,
@@ -200,6 +200,13 @@ async fn each(
         code: exit_code(is_damaged && task.is_strict),
         is_whole,
     })
+}
+
+/// What makes sense of a recording, of leaks too, naming its connections from here on.
+pub(super) fn engine(first: ConnId) -> Engine {
+    let mut engine = Engine::new(Limits::default()).naming_from(first);
+    engine.watch_close_waits();
+    engine
 }
 
 pub(super) fn exit_code(failed: bool) -> ExitCode {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{live::tell_outcome, replay};
 use crate::{
     cli::RunArgs,
-    engine::{ConnId, Engine, Limits},
+    engine::ConnId,
     error::Failure,
     filter::{Filter, Gate},
     logging,
@@ -55,11 +55,9 @@ pub(super) async fn run(task: Task<'_>, sink: impl Fn() -> StuckSink) -> Result<
         };
         replay::tell_start(&start, file.meta());
         let mut source = AsOf::new(file, task.at.map(Timestamp::as_nanosecond));
-        let mut engine = Engine::new(Limits::default()).naming_from(first);
-        engine.watch_close_waits();
         let pipeline = Pipeline {
             source: &mut source,
-            engine,
+            engine: replay::engine(first),
             gate: Gate::new(task.filter.clone()),
             sink: Box::new(sink()),
             output,

@@ -329,3 +329,48 @@ fn what_has_no_meaning_is_refused() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
 }
+
+/// Two a second are not closed, among twenty that are.
+fn leak() -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut open = Vec::new();
+    for second in 1..70 {
+        for i in 0..22 {
+            let (ms, sock) = (second * 1000 + i * 40, second * 100 + i);
+            events.extend(served(ms, sock));
+            if i < 20 {
+                events.extend(closed(ms + 10, sock));
+            } else {
+                open.push((sock, 0));
+            }
+        }
+        if second % 5 == 0 {
+            events.extend(look(second * 1000 + 990, &open));
+        }
+    }
+    events
+}
+
+#[test]
+fn a_recorded_leak_is_a_leak() {
+    let directory = TempDir::new().unwrap();
+    let events = [look(100, &[]), leak(), clocks(70_000)].concat();
+    let path = write(directory.path(), 1, "web-1", events);
+    let end = &looks(&[], &[&path])[0];
+    let leak = &end["leaks"][0];
+    assert_eq!(leak["verdict"], "leaking", "{leak:#}");
+    assert_eq!((&leak["pid"], &leak["lport"]), (&json!(70), &json!(8080)));
+    let growth = leak["growth_per_s"].as_f64().unwrap();
+    assert!((1.8..2.2).contains(&growth), "{leak:#}");
+    let output = Command::new(env!("CARGO_BIN_EXE_tcpdwell"))
+        .args(["diagnose", "--format", "json", "--from"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap();
+    let found = findings.iter().find(|f| f["rule"] == "close_wait_leak");
+    let found = found.unwrap_or_else(|| panic!("{said:#}"));
+    assert_eq!(found["evidence"]["leak"], "leaking", "{found:#}");
+    assert_eq!(found["severity"], "critical");
+}
