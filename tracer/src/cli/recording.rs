@@ -70,6 +70,10 @@ pub struct RecordArgs {
     pub compress_level: i32,
     #[command(flatten)]
     pub(crate) rotation: RotationArgs,
+    /// With --flight: write it out, too, when a rule of 'diagnose' finds a warning or worse that was not
+    /// there before. The rules are asked every 20 s.
+    #[arg(long, requires = "flight")]
+    pub on_finding: bool,
     /// End after so long: 30s, 5m, 1h30m; a bare number is seconds.
     #[arg(short, long, value_name = "DURATION", value_parser = values::duration)]
     pub duration: Option<Duration>,
@@ -113,6 +117,11 @@ const FLIGHT_BYTES: u64 = 256 << 20;
 const FLIGHT_PARTS: u32 = 10;
 
 impl RotationArgs {
+    /// How much time `--flight` keeps.
+    pub(crate) const fn flight(self) -> Option<Duration> {
+        self.flight
+    }
+
     /// As the recorder wants it.
     pub(crate) fn rotation(self) -> Result<Rotation, Failure> {
         if let Some(flight) = self.flight {

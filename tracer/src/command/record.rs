@@ -20,8 +20,8 @@ use crate::{
     filter::Filter,
     logging,
     recording::{ClockPair, Files, Gauge, Hooks, META_SCHEMA, Meta, Recorder, Summary},
-    render::completeness::Completeness,
-    sink::{Sink, Start},
+    render::{completeness::Completeness, escape},
+    sink::{Alarm, Sink, Start, WatchSink},
     source::live::LookOptions,
 };
 
@@ -38,7 +38,9 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
         return Err(Failure::Usage(why).into());
     }
     let rotation = args.rotation.rotation()?;
-    let filtered = Filter::try_from(args.filters.clone())?.has_kernel_part();
+    let filter = Filter::try_from(args.filters.clone())?;
+    let filtered = filter.has_kernel_part();
+    let forget_after = args.rotation.flight().filter(|_| args.on_finding);
     let run = RunArgs {
         filters: args.filters,
         output: None,
@@ -62,10 +64,12 @@ pub(super) async fn run(args: RecordArgs, verbosity: u8) -> Result<ExitCode> {
     if rotation.in_memory {
         listen(recorder.gauge())?;
     }
-    let progress = ProgressLine::new(recorder.gauge());
-    let outcome = live
-        .tapped(Box::new(progress), u64::MAX, Some(&mut recorder))
-        .await?;
+    let mut sink: Box<dyn Sink> = Box::new(ProgressLine::new(recorder.gauge()));
+    if let Some(forget_after) = forget_after {
+        let alarm = alarm(recorder.gauge());
+        sink = Box::new(WatchSink::new(sink, filter, forget_after, alarm));
+    }
+    let outcome = live.tapped(sink, u64::MAX, Some(&mut recorder)).await?;
     let summary = recorder.finish(&outcome.account)?;
     logging::note(&line(&summary));
     Ok(ExitCode::SUCCESS)
@@ -88,6 +92,17 @@ fn listen(gauge: Arc<Gauge>) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Has the latest written out, and says why.
+fn alarm(gauge: Arc<Gauge>) -> Alarm {
+    Box::new(move |rule, finding| {
+        let subject = escape::text(finding.subject.as_bytes());
+        let summary = escape::text(finding.summary.as_bytes());
+        let severity = finding.severity.name();
+        logging::note(&format!("{severity}: {rule}: {subject}: {summary}"));
+        gauge.want();
+    })
 }
 
 fn line(summary: &Summary) -> String {

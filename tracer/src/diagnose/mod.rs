@@ -13,6 +13,7 @@ mod idle_timeout_race;
 mod json;
 mod listen_port;
 mod reset_storm;
+mod rolling;
 mod several;
 mod slow_reader;
 mod syn_backlog;
@@ -28,6 +29,7 @@ use crate::report::Report;
 
 pub use self::{
     json::render as render_json,
+    rolling::{Rolling, Setting},
     several::{Diagnoses, render_json as render_all_json, render_text as render_all_text},
     text::render as render_text,
 };

@@ -1,11 +1,10 @@
-//! What the figures mean: the rules of `diagnose`, asked of one window of time after another.
+//! The rules, asked of one window of time after another: for whoever watches without an end.
 
 use std::time::Duration;
 
+use super::{Diagnosis, Finding};
 use crate::{
-    diagnose::{Diagnosis, Finding},
-    engine::{Engine, Irregularity, Mono, Snapshot, Span, StateSet, Transition, Window},
-    filter::Filter,
+    engine::{ConnId, Engine, Irregularity, Mono, Snapshot, Span, StateSet, Transition, Window},
     render::completeness::Completeness,
     report::{Hooks, Report},
 };
@@ -15,7 +14,7 @@ const FIRST: Duration = Duration::from_secs(10);
 const NEXT: Duration = Duration::from_secs(20);
 
 /// What a window costs at its end grows with the open sockets: then it comes less often, so that the
-/// dashboard's own cost does not grow.
+/// cost does not grow.
 const SOCKETS_PER_SECOND: usize = 4000;
 
 /// What a report has to know that is not in a window.
@@ -31,7 +30,7 @@ pub struct Setting {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct Rolling {
     window: Window,
     began: Option<Mono>,
     /// The latest answers.
@@ -41,7 +40,7 @@ pub struct Findings {
 }
 
 /// The answers, without the window that is being counted.
-impl Clone for Findings {
+impl Clone for Rolling {
     fn clone(&self) -> Self {
         Self {
             window: Window::default(),
@@ -52,7 +51,7 @@ impl Clone for Findings {
     }
 }
 
-impl Findings {
+impl Rolling {
     /// The latest, with the name of the rule, the worst first.
     pub fn list(&self) -> &[(&'static str, Finding)] {
         &self.latest.findings
@@ -81,22 +80,28 @@ impl Findings {
         self.window.irregular(irregularity);
     }
 
-    /// Asks the rules, if it is time.
+    /// A connection that is not to be counted after all.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.window.forget(conn);
+    }
+
+    /// Asks the rules, if it is time; whether it was. `wanted`: whether a connection that is open is to be
+    /// counted, by its latest change.
     pub fn tick(
         &mut self,
         engine: &Engine,
         now: Mono,
         setting: &Setting,
         completeness: &Completeness,
-        filter: &Filter,
-    ) {
+        wanted: impl Fn(&Transition) -> bool,
+    ) -> bool {
         let start = *self.began.get_or_insert(now);
         if self.due(engine.open()).is_none_or(|due| now < due) {
-            return;
+            return false;
         }
         let span = Span { start, end: now };
         let window = std::mem::replace(&mut self.window, Window::new(StateSet::default()));
-        let snapshot: Snapshot = window.close(engine, span, |t| filter.wants(t));
+        let snapshot: Snapshot = window.close(engine, span, wanted);
         let report = Report {
             host: setting.host.clone(),
             kernel: setting.kernel.clone(),
@@ -110,5 +115,6 @@ impl Findings {
         self.latest = Diagnosis::of(&report);
         self.span = Some(span);
         self.began = Some(now);
+        true
     }
 }

@@ -14,6 +14,7 @@ mod report;
 mod reports;
 mod row;
 mod stuck;
+mod watch;
 mod whole;
 
 use std::task::{Context, Poll};
@@ -36,6 +37,7 @@ pub use self::{
     report::{Render, ReportSink, hooks},
     reports::{RenderFindings, ReportsSink},
     stuck::{StuckOptions, StuckSink, WantsProcess},
+    watch::{Alarm, WatchSink},
 };
 use crate::{
     engine::{Account, Engine, Update},

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -16,12 +16,14 @@ use rustix::process::Signal;
 use crate::{
     clock::{mono_ns, until},
     hidden,
+    netns::{Netns, sysctl},
     observed::Finished,
     row::Row,
     skip::{Noise, turn},
     small::{SMALL, namespace, of_netns},
+    test_diagnose::{TEST, connections, finding, ip},
     tool::{PATIENCE, Tool, binary, trace},
-    workload::Lane,
+    workload::{Lane, listen},
 };
 
 /// `CAP_BPF`, include/uapi/linux/capability.h.
@@ -239,4 +241,53 @@ fn a_flight_recorder_writes_when_it_is_asked() {
         opened,
         expected.filter(|step| step.from == "SYN_SENT").count()
     );
+}
+
+#[test]
+fn a_flight_recorder_writes_when_something_is_the_matter() {
+    let Some(_turn) = turn(
+        "a_flight_recorder_writes_when_something_is_the_matter",
+        Noise::Little,
+    ) else {
+        return;
+    };
+    let (_directory, path) = place();
+    let flight = path.clone();
+    // Settings are those of the tool's namespace.
+    let finished = Netns::new(move |netns| {
+        sysctl("tcp_max_tw_buckets", "64");
+        let mut command = record(&flight, netns);
+        let tool = Tool::attached(command.args(["--flight", "10m", "--on-finding"]));
+        assert!(!flight.exists());
+        let address = SocketAddr::new(
+            ip(TEST),
+            Lane {
+                test: TEST,
+                space: 0,
+            }
+            .port(0),
+        );
+        let (listener, _) = listen(address);
+        connections(&listener, address, 100, true);
+        let written = until(PATIENCE, || {
+            verify(&flight).1.contains(": intact").then_some(())
+        });
+        let finished = tool.interrupt();
+        assert!(written.is_some(), "{}", finished.diagnostics());
+        finished
+    })
+    .run();
+    finished.assert_success();
+    let said = finished.diagnostics();
+    let found = "tcpdwell: warning: time_wait_overflow: net.ipv4.tcp_max_tw_buckets=64: ";
+    assert_eq!(said.matches(found).count(), 1, "{said}");
+    assert!(said.contains("holds the latest"), "{said}");
+    // What was written tells the same.
+    let mut command = Command::new(binary());
+    command.args(["diagnose", "--format", "json", "--from"]);
+    let output = command.arg(&path).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = finding(&said, "time_wait_overflow");
+    let figure = |name: &str| found["evidence"][name].as_u64().unwrap();
+    assert_eq!(figure("overflow") + figure("time_wait_entered"), 100);
 }

@@ -1,7 +1,6 @@
 //! What the dashboard shows: figures of bounded size, made of what the engine tells. Pure: it reads no
 //! clock and asks nobody.
 
-mod findings;
 mod groups;
 mod history;
 mod series;
@@ -10,6 +9,7 @@ mod waits;
 use std::time::Duration;
 
 use crate::{
+    diagnose::{Rolling, Setting},
     engine::{
         Account, ConnId, DurationHistogram, EndReason, Engine, Mono, OpenSocket, TcpState,
         Transition, Update,
@@ -21,13 +21,11 @@ use crate::{
 };
 
 pub use self::{
-    findings::Setting,
     groups::{By, Groups, RECENT, Tally},
     history::{Dwell, History, Life, Step},
     series::{POINTS, Series},
     waits::{Wait, Waits, oldest},
 };
-use findings::Findings;
 
 /// Going through all sockets that are open costs: where there are many it is done less often.
 const SOCKETS_PER_SECOND: usize = 10_000;
@@ -96,7 +94,7 @@ pub struct Model {
     /// The oldest CLOSE_WAITs.
     pub waits: Waits,
     /// What the rules say.
-    pub findings: Findings,
+    pub findings: Rolling,
     /// What recent connections did.
     pub history: History,
     /// What is missing, as far as the run goes.
@@ -255,8 +253,11 @@ impl Model {
                 self.open_now[state.index()] = engine.open_in(state);
             }
         }
+        let filter = &self.filter;
         self.findings
-            .tick(engine, now, &self.setting, &self.completeness, &self.filter);
+            .tick(engine, now, &self.setting, &self.completeness, |t| {
+                filter.wants(t)
+            });
         if elapsed < SHORTEST {
             return;
         }
