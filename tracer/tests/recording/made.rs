@@ -5,7 +5,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use tracer::{
-    engine::{Account, Event, Mono},
+    engine::{Account, Endpoint, Event, EventBody, FourTuple, Mono, SockId, StateChange, TcpState},
     recording::{ClockPair, Hooks, META_SCHEMA, Meta, Progress, Segment},
 };
 
@@ -45,6 +45,39 @@ pub(crate) fn events(count: usize) -> Vec<Event> {
         event.at = Mono(1_000_000_000 + 1000 * i as u64);
     }
     events
+}
+
+/// Both ends of a socket of port 8080.
+pub(crate) fn tuple(sock: u64) -> FourTuple {
+    let end = |last: u8, port| Endpoint {
+        address: std::net::Ipv4Addr::new(10, 0, 0, last)
+            .to_ipv6_mapped()
+            .octets(),
+        port,
+    };
+    FourTuple {
+        local: end(1, 8080),
+        remote: end(2, 40_000 + u16::try_from(sock % 20_000).unwrap()),
+        ..FourTuple::default()
+    }
+}
+
+/// A socket's state changes.
+pub(crate) fn change(at: Mono, sock: u64, from: TcpState, to: TcpState) -> Event {
+    let body = EventBody::StateChange(StateChange {
+        sock: SockId(sock),
+        cookie: sock,
+        from,
+        to,
+        tuple: tuple(sock),
+        netns: 1,
+        pid: 0,
+        twin: false,
+        unwanted: false,
+        evidence: None,
+        minisock: None,
+    });
+    Event { at, body }
 }
 
 /// A whole recording, its events in blocks of so many.

@@ -11,6 +11,7 @@ mod codec;
 mod damage;
 mod export;
 mod golden;
+mod hist;
 mod made;
 mod merged;
 mod replay;

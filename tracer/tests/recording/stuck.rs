@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracer::{
     engine::{
-        Descriptors, Endpoint, Event, EventBody, FourTuple, Held, Holder, Inside, Inspected,
-        Looked, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId, StateChange,
-        TcpState,
+        Descriptors, Event, EventBody, Held, Holder, Inside, Inspected, Looked, Mono, OwnerSource,
+        Process, ProcessFact, ProcessName, SockId, TcpState,
     },
     recording::{Meta, Progress, Segment},
 };
@@ -37,37 +36,8 @@ fn typed(ms: u64) -> String {
     Timestamp::from_nanosecond(ns).unwrap().to_string()
 }
 
-fn tuple(sock: u64) -> FourTuple {
-    let end = |last: u8, port| Endpoint {
-        address: std::net::Ipv4Addr::new(10, 0, 0, last)
-            .to_ipv6_mapped()
-            .octets(),
-        port,
-    };
-    FourTuple {
-        local: end(1, 8080),
-        remote: end(2, 40_000 + u16::try_from(sock).unwrap()),
-        ..FourTuple::default()
-    }
-}
-
 fn change(ms: u64, sock: u64, from: TcpState, to: TcpState) -> Event {
-    Event {
-        at: at(ms),
-        body: EventBody::StateChange(StateChange {
-            sock: SockId(sock),
-            cookie: sock,
-            from,
-            to,
-            tuple: tuple(sock),
-            netns: 1,
-            pid: 0,
-            twin: false,
-            unwanted: false,
-            evidence: None,
-            minisock: None,
-        }),
-    }
+    made::change(at(ms), sock, from, to)
 }
 
 /// Comes out of the listener, is accepted by 70, and its peer closes.
@@ -103,7 +73,7 @@ fn look(ms: u64, seen: &[(u64, u32)]) -> Vec<Event> {
             sock: SockId(sock),
             cookie: sock,
             state: TcpState::CloseWait,
-            tuple: tuple(sock),
+            tuple: made::tuple(sock),
             netns: 1,
             not_later: None,
             inside: Some(Inside {
