@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -13,12 +14,12 @@ use rustix::net::sockopt;
 use serde_json::Value;
 
 use crate::{
-    clock::mono_ns,
+    clock::{mono_ns, until},
     lives::connect_from,
     netns::{Netns, sysctl},
     skip::{Noise, turn},
     spawn,
-    tool::{Tool, binary},
+    tool::{PATIENCE, Tool, binary},
     workload::{Lane, listen},
 };
 
@@ -375,6 +376,7 @@ fn a_forecast_comes_true() {
         command.args(["diagnose", "--format", "json", "--netns", &netns]);
         let tool = Tool::attached(&mut command);
         let (listener, to) = listener(TEST);
+        let made = AtomicU64::new(0);
         thread::scope(|scope| {
             let runs = scope.spawn(|| {
                 // At a steady pace until no port is left.
@@ -384,12 +386,15 @@ fn a_forecast_comes_true() {
                         break;
                     }
                     drop(listener.accept().unwrap());
+                    made.store(i, Ordering::Relaxed);
                     let due = began + i * 10_000_000;
                     thread::sleep(Duration::from_nanos(due.saturating_sub(mono_ns())));
                 }
                 mono_ns()
             });
-            thread::sleep(Duration::from_millis(9_500));
+            // Four of five ports are taken, however long that took.
+            let enough = || (made.load(Ordering::Relaxed) >= 960).then_some(());
+            until(PATIENCE, enough).expect("so many connections");
             let ended = mono_ns();
             let finished = tool.interrupt();
             finished.assert_success();
