@@ -20,7 +20,7 @@ impl Rule for SlowReader {
             } else {
                 format!(
                     "See what it does instead of reading: a stack of pid {pid} (gdb -p, jstack, \
-                     cat /proc/{pid}/stack): a thread pool with all threads busy, a lock, a call that \
+                     py-spy, cat /proc/{pid}/task/*/stack): a thread pool with all threads busy, a lock, a call that \
                      blocks an event loop."
                 )
             };

@@ -98,6 +98,14 @@ pub fn one_each(groups: Vec<Group>, name: impl Fn(u32) -> Option<ProcessName>) -
 }
 
 impl Group {
+    /// Whether this is one of them.
+    pub fn has(&self, socket: &StuckSocket) -> bool {
+        let pids = socket.processes();
+        let same =
+            pids == self.pids || (self.one_each && pids.iter().all(|pid| self.pids.contains(pid)));
+        same && (socket.port(), socket.state) == (self.port, self.state)
+    }
+
     fn count(&mut self, cause: Cause, sockets: usize) {
         match self.causes.iter_mut().find(|(c, _)| *c == cause) {
             Some((_, count)) => *count += sockets,

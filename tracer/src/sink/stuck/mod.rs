@@ -1,6 +1,8 @@
 //! Stuck sockets, look after look: for people, or as JSON.
 
 mod json;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{sync::Arc, time::Duration};

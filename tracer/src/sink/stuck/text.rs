@@ -152,12 +152,11 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
     );
     writeln!(out, "\n{}", age::folded(&head, "", "    ", WIDTH))?;
     for (cause, count) in &group.causes {
-        let of = |s: &&StuckSocket| s.cause == *cause && s.state == group.state;
-        let same = |s: &&StuckSocket| s.holders == example.holders || s.cause != example.cause;
         let first = if *cause == example.cause {
             Some(example)
         } else {
-            view.sockets.iter().filter(of).find(same)
+            let of = |s: &&StuckSocket| s.cause == *cause && group.has(s);
+            view.sockets.iter().find(of)
         };
         let evidence = first.map_or("", |s| s.evidence.as_str());
         let oldest = if *count > 1 { ", the oldest" } else { "" };
@@ -262,20 +261,34 @@ fn next(view: &View<'_>, group: &Group, example: &StuckSocket) -> Option<String>
         ));
     }
     // Of a recording there is nobody to look at.
-    let doing = pid.filter(|_| !past).map_or_else(String::new, |pid| {
-        format!(" What is it doing? cat /proc/{pid}/stack")
-    });
+    let doing = |who: &str| {
+        let pid = pid.filter(|_| !past);
+        pid.map_or_else(String::new, |pid| {
+            let how = threads(view.engine, pid);
+            format!(" What are {who} doing? {how}")
+        })
+    };
     let cause = group.causes.first().map(|(cause, _)| *cause)?;
     Some(match cause {
         Cause::NeverAccepted => {
+            let doing = doing("they");
             format!("the application doesn't call accept(): are its threads all busy?{doing}")
         }
-        Cause::UnreadData => format!("the application isn't reading.{doing}"),
+        Cause::UnreadData => format!(
+            "the peer has closed, and the application doesn't read so far: it is busy with something \
+             else, or has forgotten the connection.{}",
+            doing("its threads")
+        ),
         Cause::Shared => {
             "each of these processes has to close it: the parent after fork(), the child at its end"
                 .to_owned()
         }
         Cause::NotClosed => match (pid, example.holders.first()) {
+            (Some(pid), Some(holder)) if group.one_each && !past => format!(
+                "each has read to the end and goes on: what does it wait for? ps --ppid {pid} shows \
+                 what the oldest has started; its connection is /proc/{pid}/fd/{}",
+                holder.fd
+            ),
             (Some(pid), Some(holder)) if past => format!(
                 "a close() is missing after the end of file; the oldest was descriptor {} of pid {pid}",
                 holder.fd
@@ -295,6 +308,17 @@ fn next(view: &View<'_>, group: &Group, example: &StuckSocket) -> Option<String>
     })
 }
 
+/// What shows the stacks of all threads of a process.
+fn threads(engine: &Engine, pid: u32) -> String {
+    let process = engine.process(pid);
+    let comm = process.as_ref().map_or(&b""[..], |p| p.name.bytes());
+    match comm {
+        b"java" => format!("jstack {pid}"),
+        _ if comm.starts_with(b"python") => format!("py-spy dump --pid {pid}"),
+        _ => format!("cat /proc/{pid}/task/*/stack; gdb -p {pid}"),
+    }
+}
+
 fn table(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
     let options = &view.sink.options;
     let limit = match options.limit {
@@ -307,10 +331,21 @@ fn table(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         .count()
         > 1;
     writeln!(out)?;
+    let shown = &view.sockets[..view.sockets.len().min(limit)];
+    // As wide as they are: IPv4 leaves room for the evidence.
+    let addresses = [
+        |s: &StuckSocket| s.tuple.local,
+        |s: &StuckSocket| s.tuple.remote,
+    ]
+    .map(|end| {
+        let lengths = shown.iter().map(|s| or_dash(known_address(&end(s))).len());
+        lengths.max().unwrap_or(0).max("LADDR".len())
+    });
+    let [local, remote] = addresses;
     if options.wide {
         writeln!(
             out,
-            "{:<9} {:<7} {:<15} {:<11} {:<11} {:<39} {:<5} {:<39} {:<5} {:>9} {:>9} {:<10} {:<14} EVIDENCE",
+            "{:<9} {:<7} {:<15} {:<11} {:<11} {:<local$} {:<5} {:<remote$} {:<5} {:>9} {:>9} {:<10} {:<14} EVIDENCE",
             "AGE",
             "PID",
             "COMM",
@@ -333,9 +368,9 @@ fn table(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
             "AGE", "PID", "LPORT", "RADDR", "RPORT", "UNREAD"
         )?;
     }
-    for socket in view.sockets.iter().take(limit) {
+    for socket in shown {
         if options.wide {
-            wide(view, socket, out)?;
+            wide(view, socket, addresses, out)?;
         } else {
             narrow(view, socket, several, out)?;
         }
@@ -366,7 +401,12 @@ fn narrow(view: &View<'_>, s: &StuckSocket, several: bool, out: &mut BytesMut) -
     )
 }
 
-fn wide(view: &View<'_>, s: &StuckSocket, out: &mut BytesMut) -> std::fmt::Result {
+fn wide(
+    view: &View<'_>,
+    s: &StuckSocket,
+    [local, remote]: [usize; 2],
+    out: &mut BytesMut,
+) -> std::fmt::Result {
     let (pid, comm) = owner(view.engine, s);
     let fds: Vec<String> = s.holders.iter().map(|h| h.fd.to_string()).collect();
     let fds = if fds.is_empty() {
@@ -376,7 +416,7 @@ fn wide(view: &View<'_>, s: &StuckSocket, out: &mut BytesMut) -> std::fmt::Resul
     };
     writeln!(
         out,
-        "{:<9} {pid:<7} {comm:<15} {fds:<11} {:<11} {:<39} {:<5} {:<39} {:<5} {:>9} {:>9} {:<10} {:<14} {}",
+        "{:<9} {pid:<7} {comm:<15} {fds:<11} {:<11} {:<local$} {:<5} {:<remote$} {:<5} {:>9} {:>9} {:<10} {:<14} {}",
         age::at_least(s.age.at_least, s.age.exact),
         s.state,
         or_dash(known_address(&s.tuple.local).map(|ip: IpAddr| ip.to_string())),
