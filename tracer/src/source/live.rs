@@ -46,6 +46,8 @@ struct Looking {
     rest: u32,
     /// A bit for each state that is left out.
     without: u32,
+    /// That was said.
+    has_failed: bool,
 }
 
 /// How sockets are looked at again and again.
@@ -88,7 +90,11 @@ impl LiveSource {
     pub fn new(mut probes: Probes, filter: &Filter) -> Result<Self> {
         let eyes = eyes(&probes)?;
         let without = probes.snapshot().without;
-        let mut snapshot = look(eyes, &mut probes, without, filter);
+        // Without them the trace works all the same, and knows less.
+        let mut snapshot = look(eyes, &mut probes, without, filter).unwrap_or_else(|error| {
+            log::warn!("sockets older than the trace are not known: {error:#}");
+            Vec::new()
+        });
         snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
@@ -132,13 +138,26 @@ impl LiveSource {
             due,
             rest: options.rest,
             without: options.without.unwrap_or(first),
+            has_failed: false,
         });
     }
 
     /// Appends what a look shows, in order with what happened during it.
-    fn look_now(&mut self, without: u32, filter: &Filter, events: &mut Vec<Event>) {
+    fn look_now(&mut self, looking: &mut Looking, events: &mut Vec<Event>) {
         let first = events.len();
-        let mut seen = look(self.eyes, &mut self.probes, without, filter);
+        let seen = look(
+            self.eyes,
+            &mut self.probes,
+            looking.without,
+            &looking.filter,
+        );
+        let mut seen = seen.unwrap_or_else(|error| {
+            // Once: it will fail as often as it is tried.
+            if !std::mem::replace(&mut looking.has_failed, true) {
+                log::warn!("looking at the sockets again: {error:#}; why some wait is not known");
+            }
+            Vec::new()
+        });
         while !self.drain(events) {}
         order::merge(events, first, &mut seen);
         self.cgroups.tell(events, first);
@@ -212,32 +231,25 @@ fn means(eyes: Option<SnapshotSource>, probes: &mut Probes) -> Option<Means<'_>>
     }
 }
 
-/// The sockets that are there. Without them the trace works all the same, and knows less.
+/// The sockets that are there.
 fn look(
     eyes: Option<SnapshotSource>,
     probes: &mut Probes,
     without: u32,
     filter: &Filter,
-) -> Vec<Event> {
+) -> Result<Vec<Event>> {
     let began = clock::monotonic();
     let Some(means) = means(eyes, probes) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    match enrich::take(means, without, filter) {
-        Ok(snapshot) => {
-            log::debug!(
-                "snapshot: {} sockets and processes in {} network namespaces, {:.1} ms",
-                snapshot.events.len(),
-                snapshot.namespaces,
-                clock::monotonic().since(began).as_secs_f64() * 1000.0
-            );
-            snapshot.events
-        }
-        Err(error) => {
-            log::warn!("sockets older than the trace are not known: {error:#}");
-            Vec::new()
-        }
-    }
+    let snapshot = enrich::take(means, without, filter)?;
+    log::debug!(
+        "snapshot: {} sockets and processes in {} network namespaces, {:.1} ms",
+        snapshot.events.len(),
+        snapshot.namespaces,
+        clock::monotonic().since(began).as_secs_f64() * 1000.0
+    );
+    Ok(snapshot.events)
 }
 
 /// Takes one record in; whether it could be understood.
@@ -317,7 +329,7 @@ impl EventSource for LiveSource {
         if let Some(mut looking) = self.looking.take() {
             let now = clock::monotonic();
             if self.stopped || now.plus(EARLY) >= looking.due {
-                self.look_now(looking.without, &looking.filter, events);
+                self.look_now(&mut looking, events);
                 if let Some(every) = looking.every {
                     let took = clock::monotonic().since(now);
                     looking.due = now.plus(every.max(took * looking.rest));
