@@ -8,15 +8,22 @@ use clap::Args;
 
 use crate::{apt, cargo, paths, privileges, process};
 
-/// Programs that are measured beside ours, or needed to measure, and their Debian packages.
-const NEEDED: [(&str, &str); 2] = [("tcpstates", "libbpf-tools"), ("ip", "iproute2")];
+/// Programs that are needed to measure, and their Debian packages.
+const NEEDED: [(&str, &str); 1] = [("ip", "iproute2")];
+
+/// Programs that are measured beside ours; those that can't be had are named in the results.
+const RIVALS: [(&str, &str); 3] = [
+    ("tcpstates", "libbpf-tools"),
+    ("bpftrace", "bpftrace"),
+    ("perf", "linux-perf"),
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Fewer and shorter rounds: to see that it works, not to quote
     #[arg(long)]
     quick: bool,
-    /// Only this part: user, recording, kernel, storm or look
+    /// Only this part: user, recording, kernel, storm, top, standing or look
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Write the results to this file, too
@@ -34,6 +41,11 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<ExitCode> {
         );
     } else {
         apt::ensure_programs(&NEEDED)?;
+        for rival in RIVALS {
+            if let Err(error) = apt::ensure_programs(&[rival]) {
+                eprintln!("xtask: {} is left out: {error:#}", rival.0);
+            }
+        }
     }
     let mut cargo = cargo::command(&paths::repository()?);
     cargo.args(["bench", "--package", "tracer", "--bench", "bench", "--"]);

@@ -2,25 +2,25 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::sched::{CloneFlags, unshare};
+use anyhow::{Context as _, Result, bail};
 use procfs::process::Process;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
-use crate::{Effort, report::Spread};
+use crate::{
+    Effort,
+    holder::{Ends, hold_sockets},
+    load::{limit_minisocks, new_network},
+    report::Spread,
+};
 
 /// Connections between the same two addresses on the same port: below the range of ports.
 const PER_LISTENER: usize = 10_000;
-/// Sockets of one process: below what most systems let one have.
-const PER_HOLDER: usize = 10_000;
 
 /// One way to look.
 #[derive(Debug, Serialize)]
@@ -36,20 +36,10 @@ pub struct Look {
 
 /// In a namespace of its own.
 pub fn measure(effort: &Effort) -> Result<Vec<Look>> {
-    unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: are you root?")?;
-    let up = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .status();
-    ensure!(
-        up.context("running 'ip' (package iproute2)")?.success(),
-        "'ip link set lo up' failed"
-    );
-    let limit = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
-    fs::write(limit, "1000000").with_context(|| format!("writing '{limit}'"))?;
+    new_network()?;
+    limit_minisocks("1000000")?;
     let (time_waits, close_waits) = effort.looked_at;
-    let holders = (0..close_waits.div_ceil(PER_HOLDER))
-        .map(|n| Holder::start(n, PER_HOLDER.min(close_waits - n * PER_HOLDER)));
-    let holders: Vec<Holder> = holders.collect::<Result<_>>()?;
+    let holders = hold_sockets(close_waits, Ends::Server)?;
     let mut looks = Vec::new();
     for source in ["iterators", "sock_diag"] {
         // They go after a minute: enough are made before each.
@@ -113,55 +103,6 @@ fn peak(pid: i32) -> u64 {
 fn listener(n: usize) -> Result<TcpListener> {
     let last = u8::try_from(n + 1).context("too many connections")?;
     TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), 0)).context("listening")
-}
-
-/// A process that holds sockets in CLOSE_WAIT: the limit of open files is each process's own.
-struct Holder(Child);
-
-impl Holder {
-    fn start(n: usize, count: usize) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe().context("finding this program")?)
-            .args(["--hold", &format!("{n},{count}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting this program again")?;
-        let mut ready = [0];
-        let stdout = child.stdout.as_mut().context("stdout is piped")?;
-        stdout.read_exact(&mut ready).context("a holder failed")?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // It ends with its stdin; if it has ended already, all the better.
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
-
-/// What a holder does: `n,count`.
-pub fn hold(what: &str) -> Result<()> {
-    let (n, count) = what.split_once(',').context("--hold N,COUNT")?;
-    let (n, count): (usize, usize) = (n.parse()?, count.parse()?);
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, raised).context("raising the limit of open files")?;
-    let listener = listener(n)?;
-    let mut held = Vec::with_capacity(count);
-    for _ in 0..count {
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        held.push(listener.accept()?.0);
-        drop(client);
-    }
-    print!(".");
-    std::io::stdout().flush()?;
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    Ok(())
 }
 
 /// TIME_WAITs, for a minute each.

@@ -11,16 +11,21 @@
     reason = "a benchmark reads the clock and prints; its numbers are small"
 )]
 
+mod dashboard;
+mod holder;
 mod kernel;
 mod load;
 mod look;
 mod memory;
 mod recording;
 mod report;
+mod standing;
 mod storm;
 mod synthetic;
+mod table;
 mod tool;
 mod user;
+mod watching;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -28,6 +33,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use report::{Machine, Report};
+use tool::Place;
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -64,6 +70,10 @@ enum Part {
     Storm,
     /// One look at many sockets.
     Look,
+    /// Starting, and standing by.
+    Standing,
+    /// The dashboard.
+    Top,
 }
 
 /// How much is measured.
@@ -75,6 +85,12 @@ struct Effort {
     records: usize,
     /// TIME_WAITs and CLOSE_WAITs.
     looked_at: (usize, usize),
+    /// Connections whose every cost is counted.
+    whole: u64,
+    /// Sockets that are there at a start.
+    standing: usize,
+    /// For so long nothing happens, or a dashboard is watched.
+    idle: Duration,
 }
 
 const FULL: Effort = Effort {
@@ -83,14 +99,20 @@ const FULL: Effort = Effort {
     storm: Duration::from_secs(3),
     records: 1_000_000,
     looked_at: (100_000, 20_000),
+    whole: 5000,
+    standing: 100_000,
+    idle: Duration::from_secs(5),
 };
 
 const QUICK: Effort = Effort {
-    rounds: 2,
-    kernel_load: Duration::from_millis(400),
-    storm: Duration::from_secs(1),
+    rounds: 1,
+    kernel_load: Duration::from_millis(200),
+    storm: Duration::from_millis(700),
     records: 200_000,
     looked_at: (10_000, 2_000),
+    whole: 1000,
+    standing: 10_000,
+    idle: Duration::from_secs(2),
 };
 
 fn main() -> Result<ExitCode> {
@@ -100,33 +122,40 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(what) = &args.hold {
-        look::hold(what)?;
+        holder::hold(what)?;
         return Ok(ExitCode::SUCCESS);
     }
     let effort = if args.quick { QUICK } else { FULL };
     let mut report = Report::new(Machine::look()?, args.quick);
+    let place = Place::new()?;
     let wanted = |part| args.only.is_none_or(|only| only == part);
     if wanted(Part::User) {
         report.user = user::measure(&effort)?;
         report.memory = memory::measure()?;
     }
     if wanted(Part::Recording) {
-        report.recording = recording::measure(&effort)?;
+        report.recording = recording::measure(&effort, &place)?;
     }
     if wanted(Part::Kernel) || wanted(Part::Storm) {
         load::enter_own_namespace()?;
     }
     if wanted(Part::Kernel) {
-        report.kernel = kernel::measure(&effort)?;
+        report.kernel = kernel::measure(&effort, &place, &mut report.left_out)?;
     }
     if wanted(Part::Storm) {
-        report.storm = storm::measure(&effort)?;
+        report.storm = storm::measure(&effort, &place, &mut report.left_out)?;
+    }
+    if wanted(Part::Top) {
+        report.top = Some(dashboard::measure(&effort)?);
+    }
+    if wanted(Part::Standing) {
+        report.standing = standing::measure(&effort, &place)?;
     }
     if wanted(Part::Look) {
         report.look = look::measure(&effort)?;
     }
     report.machine.load_after = report::load_average()?;
-    print!("{}", report.table());
+    print!("{}", table::table(&report));
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }

@@ -1,32 +1,78 @@
 //! What is attached while a load runs: nothing, the empty program, ours, a rival.
 
 use std::{
-    collections::BTreeSet,
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, ChildStderr, Command, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    fs::File,
+    io::{BufRead as _, BufReader, Read},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use procfs::process::Process;
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde::Serialize;
+use tempfile::TempDir;
 use tracer::ebpf::{EmptyProgram, ProgramCost, programs};
+
+use crate::{load::MARK, watching::Watching};
 
 /// Which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     Nothing,
     Empty,
-    /// `tcpdwell trace` to NDJSON in /dev/null, with these further arguments.
-    Ours(&'static [&'static str]),
-    /// libbpf-tools' tcpstates to /dev/null.
+    /// `tcpdwell trace` to NDJSON in a file, with these further arguments.
+    Trace(&'static [&'static str]),
+    /// `tcpdwell record`.
+    Record,
+    /// `tcpdwell report --format json`: prints nothing until it ends.
+    Report,
+    /// libbpf-tools' tcpstates.
     Tcpstates,
+    /// A bpftrace program that prints what tcpstates does, less the time.
+    Bpftrace,
+    /// perf on the tracepoint.
+    Perf,
+}
+
+const SCRIPT: &str = r#"tracepoint:sock:inet_sock_set_state { printf("%-7d %-16s %-15s %-5d %-15s %-5d %d %d\n", pid, comm, ntop(args->family, args->saddr), args->sport, ntop(args->family, args->daddr), args->dport, args->oldstate, args->newstate); }"#;
+
+/// Where tools write: in memory if possible, so that no disk is measured.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        place
+            .map(Self)
+            .context("making a folder for what is written")
+    }
+
+    /// The one file.
+    pub fn file(&self) -> PathBuf {
+        self.0.path().join("written")
+    }
+
+    /// Instead of what a tool would write.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        std::fs::write(self.file(), bytes).context("writing it")
+    }
+
+    /// For the next tool.
+    pub fn clear(&self) -> Result<()> {
+        match std::fs::remove_file(self.file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("removing what was written")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A tool that watches.
@@ -36,115 +82,166 @@ pub enum Running {
     Process(Watching),
 }
 
-/// A tool's process.
-pub struct Watching {
-    child: Child,
-    said: JoinHandle<Vec<String>>,
-}
-
 /// What it says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     /// TCP state changes it looked at, where it tells.
     pub seen: Option<u64>,
-    /// Events it knows it lost.
-    pub lost: u64,
+    /// Events it knows it lost, where it tells.
+    pub lost: Option<u64>,
+}
+
+/// A case that could not be measured here.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    pub case: &'static str,
+    pub because: String,
+}
+
+/// Starts and ends each once: those that can't be measured here are left out, and why is said. Ours as
+/// it is by default, and what it is measured against, must work.
+pub fn possible(
+    cases: &[(&'static str, Tool)],
+    place: &Place,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<(&'static str, Tool)>> {
+    let mut found = Vec::new();
+    for (case, tool) in cases {
+        match tool.start(place).and_then(Running::stop) {
+            Ok(_) => found.push((*case, *tool)),
+            Err(error) if matches!(tool, Tool::Nothing | Tool::Empty | Tool::Trace([])) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let because = format!("{error:#}");
+                if left_out.iter().all(|out| out.case != *case) {
+                    left_out.push(LeftOut { case, because });
+                }
+            }
+        }
+        place.clear()?;
+    }
+    Ok(found)
 }
 
 impl Tool {
     /// Starts it, and waits until it is attached.
-    pub fn start(self) -> Result<Running> {
-        Ok(match self {
-            Self::Nothing => Running::Nothing,
-            Self::Empty => Running::Empty {
-                _attached: EmptyProgram::attach()?,
-            },
-            Self::Ours(arguments) => {
+    pub fn start(self, place: &Place) -> Result<Running> {
+        let written = place.file();
+        let ours = |verb: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tcpdwell"));
+            command.arg(verb).arg("-o").arg(&written);
+            command.stdout(Stdio::null());
+            command
+        };
+        let onto_file = |name: &str| -> Result<Command> {
+            let mut command = Command::new(name);
+            let file = File::create(&written).context("making the file to write to")?;
+            command.stdout(file);
+            Ok(command)
+        };
+        Ok(Running::Process(match self {
+            Self::Nothing => return Ok(Running::Nothing),
+            Self::Empty => {
+                return Ok(Running::Empty {
+                    _attached: EmptyProgram::attach()?,
+                });
+            }
+            Self::Trace(arguments) => {
+                let mut command = ours("trace");
+                command.args(["--format", "ndjson"]).args(arguments);
+                Watching::ours(&mut command)?
+            }
+            Self::Record => Watching::ours(&mut ours("record"))?,
+            Self::Report => Watching::ours(ours("report").args(["--format", "json"]))?,
+            Self::Tcpstates => {
+                Watching::rival(&mut onto_file("tcpstates")?, "libbpf-tools", has_programs)?
+            }
+            Self::Bpftrace => {
+                let mut command = onto_file("bpftrace")?;
+                Watching::rival(command.args(["-e", SCRIPT]), "bpftrace", has_programs)?
+            }
+            Self::Perf => {
+                let mut command = Command::new("perf");
+                command
+                    .args(["record", "-q", "-B", "-N", "-a"])
+                    .args(["-e", "sock:inet_sock_set_state", "-o"])
+                    .arg(&written)
+                    .stdout(Stdio::null());
+                Watching::rival(&mut command, "linux-perf", has_perf_buffers)?
+            }
+        }))
+    }
+
+    /// Transitions of the load that it had to tell when it ended; `None`: it shows no single one.
+    pub fn delivered(self, place: &Place) -> Result<Option<u64>> {
+        let written = place.file();
+        let read = |mut command: Command| {
+            let mut child = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .context("starting what reads it")?;
+            let count = count(child.stdout.take().context("stdout is piped")?)?;
+            let status = child.wait().context("waiting for what reads it")?;
+            ensure!(status.success(), "what reads it failed: {status}");
+            Ok(count)
+        };
+        match self {
+            Self::Nothing | Self::Empty | Self::Report => Ok(None),
+            Self::Trace(_) | Self::Tcpstates | Self::Bpftrace => {
+                let file = File::open(&written).context("reading what was written")?;
+                count(file).map(Some)
+            }
+            Self::Record => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_tcpdwell"));
-                command.args(["trace", "--format", "ndjson", "-o", "/dev/null"]);
-                command.args(arguments);
-                Running::Process(Watching::ours(command)?)
+                command.args(["trace", "--format", "ndjson", "--from"]);
+                command.arg(&written);
+                read(command).map(Some)
             }
-            Self::Tcpstates => Running::Process(Watching::tcpstates()?),
-        })
+            Self::Perf => {
+                let mut command = Command::new("perf");
+                command.args(["script", "-F", "trace", "-i"]).arg(&written);
+                read(command).map(Some)
+            }
+        }
+    }
+
+    /// Whether it counts in its `lost` whatever it does not deliver.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Trace(_) | Self::Record | Self::Report)
     }
 }
 
-impl Watching {
-    fn ours(mut command: Command) -> Result<Self> {
-        let (watching, ready) = Self::spawn(&mut command, "tracing TCP state changes")?;
-        if ready.recv_timeout(Duration::from_secs(20)).is_err() {
-            let said = watching.end()?;
-            bail!("tcpdwell did not start: {}", said.join("; "));
-        }
-        Ok(watching)
+/// Lines that name an address of the load.
+fn count(from: impl Read) -> Result<u64> {
+    let mut from = BufReader::with_capacity(1 << 20, from);
+    let mut line = Vec::new();
+    let mut count = 0;
+    while from.read_until(b'\n', &mut line).context("reading it")? > 0 {
+        count += u64::from(line.windows(MARK.len()).any(|part| part == MARK));
+        line.clear();
     }
-
-    fn tcpstates() -> Result<Self> {
-        let (watching, _) = Self::spawn(&mut Command::new("tcpstates"), "")?;
-        // It does not say when it is attached: shortly after its program is there.
-        let patience = Instant::now() + Duration::from_secs(20);
-        while program_ids(&watching.pid_text())?.is_empty() {
-            if Instant::now() > patience {
-                let said = watching.end()?;
-                bail!("tcpstates did not start: {}", said.join("; "));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        thread::sleep(Duration::from_millis(300));
-        Ok(watching)
-    }
-
-    /// Starts a process that reports when it has said this on stderr.
-    fn spawn(command: &mut Command, awaited: &'static str) -> Result<(Self, Receiver<()>)> {
-        let name = command.get_program().to_owned();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("starting {}", name.display()))?;
-        let stderr = child.stderr.take().context("stderr is piped")?;
-        let (tell, ready) = channel();
-        let said = thread::spawn(move || listen(stderr, awaited, &tell));
-        Ok((Self { child, said }, ready))
-    }
-
-    fn pid_text(&self) -> String {
-        self.child.id().to_string()
-    }
-
-    /// Ends it as Ctrl-C does; what it said.
-    fn end(mut self) -> Result<Vec<String>> {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        // It may have ended by itself, having failed.
-        let _ = kill(pid, Signal::SIGINT);
-        self.child.wait().context("waiting for the tool")?;
-        self.said.join().map_err(|_| anyhow!("the listener died"))
-    }
+    Ok(count)
 }
 
-fn listen(stderr: ChildStderr, awaited: &str, tell: &Sender<()>) -> Vec<String> {
-    let mut said = Vec::new();
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if line.contains(awaited) {
-            // Nobody may be waiting any more.
-            let _ = tell.send(());
-        }
-        said.push(line);
-    }
-    said
+fn has_programs(watching: &Watching) -> Result<bool> {
+    Ok(!watching.program_ids()?.is_empty())
+}
+
+/// perf has mapped its buffers: what comes next is to enable the events.
+fn has_perf_buffers(watching: &Watching) -> Result<bool> {
+    watching.has_mapped("anon_inode:[perf_event]")
 }
 
 impl Running {
     /// Its programs, by the descriptors it holds: others may have loaded some of the same name.
     pub fn programs(&self) -> Result<Vec<ProgramCost>> {
-        let pid = match self {
+        let ids = match self {
             Self::Nothing => return Ok(Vec::new()),
-            Self::Empty { .. } => "self".to_owned(),
-            Self::Process(watching) => watching.pid_text(),
+            Self::Empty { .. } => crate::watching::program_ids("self")?,
+            Self::Process(watching) => watching.program_ids()?,
         };
-        let ids = program_ids(&pid)?;
         let mut found = programs()?;
         found.retain(|program| ids.contains(&program.id));
         Ok(found)
@@ -152,16 +249,18 @@ impl Running {
 
     /// The time its process has spent, in user and kernel mode.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let Self::Process(watching) = self else {
-            return Ok(Duration::ZERO);
-        };
-        let stat = Process::new(watching.child.id().cast_signed())
-            .and_then(|process| process.stat())
-            .context("reading the tool's CPU time")?;
-        let ticks = stat.utime + stat.stime;
-        Ok(Duration::from_millis(
-            ticks * 1000 / procfs::ticks_per_second(),
-        ))
+        match self {
+            Self::Process(watching) => watching.cpu_time(),
+            _ => Ok(Duration::ZERO),
+        }
+    }
+
+    /// Waits until it has worked off what the load left behind.
+    pub fn settle(&self) -> Result<()> {
+        match self {
+            Self::Process(watching) => watching.settle(),
+            _ => Ok(()),
+        }
     }
 
     /// Ends it.
@@ -169,39 +268,42 @@ impl Running {
         let Self::Process(watching) = self else {
             return Ok(Account::default());
         };
-        Ok(account(&watching.end()?))
+        let (status, said) = watching.end()?;
+        // perf ends as whoever sends the signal wants it, once it has written all.
+        if !status.success() && status.signal() != Some(Signal::SIGINT as i32) {
+            bail!("it failed ({status}): {}", said.join("; "));
+        }
+        Ok(account(&said))
     }
 }
 
-/// Our completeness line, or the sum of the rival's "lost N events on CPU #C".
+/// Our completeness line and what a recording misses, or the sum of a rival's "lost N events".
 fn account(said: &[String]) -> Account {
     let mut account = Account::default();
+    let mut lost = |n: Option<u64>| {
+        if let Some(n) = n {
+            *account.lost.get_or_insert(0) += n;
+        }
+    };
     for line in said {
-        for word in line.split(' ') {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for word in &words {
             match word.split_once('=') {
                 Some(("seen", n)) => account.seen = n.parse().ok(),
-                Some(("lost", n)) => account.lost = n.parse().unwrap_or(0),
+                Some(("lost", n)) => lost(n.parse().ok()),
                 _ => {}
             }
         }
-        let lost = line.strip_prefix("lost ").and_then(|l| l.split_once(' '));
-        account.lost += lost.and_then(|(n, _)| n.parse::<u64>().ok()).unwrap_or(0);
+        // tcpstates: "lost 5 events on CPU #1"; bpftrace: "Lost 5 events".
+        if let ["lost" | "Lost", n, "events", ..] = words[..] {
+            lost(n.parse().ok());
+        }
+        // record: "...; 5 events are missing, because the disk was too slow".
+        for part in words.windows(4) {
+            if let [n, "events", "are", "missing,"] = part {
+                lost(n.parse().ok());
+            }
+        }
     }
     account
-}
-
-fn program_ids(pid: &str) -> Result<BTreeSet<u32>> {
-    let folder = format!("/proc/{pid}/fdinfo");
-    let mut ids = BTreeSet::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("listing '{folder}'"))? {
-        // Descriptors come and go while we look.
-        let Ok(text) = entry.and_then(|entry| fs::read_to_string(entry.path())) else {
-            continue;
-        };
-        ids.extend(text.lines().filter_map(|line| {
-            let id = line.strip_prefix("prog_id:")?;
-            id.trim().parse::<u32>().ok()
-        }));
-    }
-    Ok(ids)
 }

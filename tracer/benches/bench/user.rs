@@ -1,14 +1,16 @@
 //! User space on one core: from the ring buffer's bytes to the engine, and on to each sink.
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, io, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use bytes::BytesMut;
+use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tracer::{
     decode::Decoder,
     engine::{Engine, Event, EventBody, Limits, Mono, Update},
     filter::{Filter, Gate},
+    recording::{Meta, Progress, Segment},
     sink::{CsvSink, JsonSink, LineOptions, LinesSink, Sink, Start},
 };
 
@@ -24,6 +26,9 @@ const BATCH: usize = 32_768;
 const UPDATES: usize = 1024;
 /// As in `sink::Output`.
 const CHUNK: usize = 64 * 1024;
+
+/// `--compress-level` of `record`.
+const LEVEL: i32 = 1;
 
 const REPEATS: usize = 5;
 
@@ -57,6 +62,12 @@ pub fn measure(effort: &Effort) -> Result<Vec<Stage>> {
             || chain(&records, Some(Box::new(JsonSink::default()))),
         )?);
         stages.push(stage(
+            "decode + engine + recording",
+            open,
+            &records,
+            || record(&records),
+        )?);
+        stages.push(stage(
             "decode + engine + gate + csv",
             open,
             &records,
@@ -84,9 +95,9 @@ fn stage(
     let events = records.len() / RECORD;
     let mut ns = Vec::new();
     for _ in 0..REPEATS {
-        let start = Instant::now();
+        let start = thread_time()?;
         run()?;
-        ns.push(start.elapsed().as_nanos() as f64 / events as f64);
+        ns.push((thread_time()? - start).as_nanos() as f64 / events as f64);
     }
     let ns_per_event = Spread::of(ns);
     Ok(Stage {
@@ -96,6 +107,13 @@ fn stage(
         events_per_second: 1e9 / ns_per_event.min,
         ns_per_event,
     })
+}
+
+/// CPU time of this thread: others may be running beside it.
+pub fn thread_time() -> Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map(Duration::from)
+        .context("reading the thread's CPU time")
 }
 
 fn event(record: &[u8]) -> Result<Event> {
@@ -175,5 +193,34 @@ fn show(
             out.clear();
         }
     }
+    Ok(())
+}
+
+/// What `record` does with a full ring buffer, its two threads one after the other, less the writing.
+fn record(records: &[u8]) -> Result<()> {
+    let mut engine = Engine::new(Limits::default());
+    let mut segment = Segment::begin(io::sink(), LEVEL, &Meta::default(), Progress::default())?;
+    let (mut events, mut updates) = (Vec::with_capacity(BATCH + 1), Vec::new());
+    let mut copied = Vec::new();
+    for batch in records.chunks(BATCH * RECORD) {
+        for record in batch.chunks_exact(RECORD) {
+            events.push(event(record)?);
+        }
+        let at = events.last().map_or(Mono(0), |event| event.at);
+        let body = EventBody::Watermark;
+        events.push(Event { at, body });
+        copied.extend_from_slice(&events);
+        for event in copied.drain(..) {
+            segment.push(&event)?;
+        }
+        for event in events.drain(..) {
+            engine.handle_event(&event, &mut updates);
+            if updates.len() >= UPDATES {
+                black_box(&updates[..]);
+                updates.clear();
+            }
+        }
+    }
+    segment.end()?;
     Ok(())
 }
