@@ -1,0 +1,176 @@
+//! A reader that stands still, a namespace that goes, a run that lasts.
+
+use std::{fs, process::Command, thread, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    clock::{mono_ns, until},
+    compare, hidden,
+    netns::sysctl,
+    skip::{Noise, scaled, turn},
+    small::{SMALL, namespace, of_netns},
+    steady::Steady,
+    storm,
+    tool::{PATIENCE, Tool, binary, trace},
+    workload::Lane,
+};
+
+/// How long the reader stands still, at least.
+const STALL: Duration = Duration::from_secs(5);
+
+/// The letter of a process's state.
+fn state(tool: &Tool) -> char {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", tool.id())).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.chars().next().unwrap()
+}
+
+/// A storm while nobody reads: what the ring can't hold is counted, nothing that is told is wrong, and
+/// what comes after is whole.
+#[test]
+fn a_reader_that_stands_still_is_told_of_in_numbers() {
+    let name = "a_reader_that_stands_still_is_told_of_in_numbers";
+    let Some(_turn) = turn(name, Noise::Storm) else {
+        return;
+    };
+    let during = Lane { test: 18, space: 0 };
+    let after = Lane { test: 18, space: 1 };
+    let count = scaled(2000);
+    let spaces = (storm::namespace(during, count), namespace(after, SMALL));
+    let inodes = (spaces.0.inode, spaces.1.inode);
+    let netns = format!("{},{}", inodes.0, inodes.1);
+    let arguments = [
+        "--format",
+        "ndjson",
+        "--ring-size",
+        "256K",
+        "--netns",
+        &netns,
+    ];
+    let tool = Tool::attached(&mut trace(arguments));
+    tool.signal(Signal::STOP);
+    until(PATIENCE, || (state(&tool) == 'T').then_some(())).expect("a stop");
+    let stopped = mono_ns();
+    let stormed = spaces.0.run();
+    while mono_ns() - stopped < u64::try_from(STALL.as_nanos()).unwrap() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    tool.signal(Signal::CONT);
+    // The ring is empty again: what comes now has room.
+    tool.settle();
+    let ledger = spaces.1.run();
+    tool.purged(stormed.time_waits() + ledger.time_waits());
+    let finished = tool.interrupt();
+    finished.assert_success();
+    let completeness = finished.completeness();
+    let rows = finished.rows();
+    assert!(completeness.ring_full > 0, "{completeness:?}");
+
+    let storm_rows = of_netns(&rows, &[inodes.0], during);
+    let verdict = compare::compare(&stormed, &storm_rows);
+    assert!(
+        (1..=completeness.lost).contains(&verdict.missing),
+        "what is missing is lost: {verdict:?} {completeness:?}"
+    );
+    let of_after = of_netns(&rows, &[inodes.1], after);
+    let verdict = compare::compare(&ledger, &of_after);
+    eprintln!("after the stall: {verdict:?}, {completeness:?}");
+    if verdict.missing > 0 {
+        hidden::exact(&ledger, &of_after, &completeness);
+    }
+    compare::every_fate_is_known(&of_after);
+}
+
+/// A namespace that goes takes its TIME_WAITs with it, and says so; another that is looked at goes on.
+#[test]
+fn a_namespace_that_goes_ends_what_was_in_it() {
+    let Some(_turn) = turn("a_namespace_that_goes_ends_what_was_in_it", Noise::Little) else {
+        return;
+    };
+    let lanes = [0, 1].map(|space| Lane { test: 19, space });
+    let spaces = lanes.map(|lane| namespace(lane, SMALL));
+    let inodes = spaces.each_ref().map(|space| space.inode);
+    let netns = inodes.map(|inode| inode.to_string()).join(",");
+    let tool = Tool::attached(&mut trace(["--format", "ndjson", "--netns", &netns]));
+    let mut ledgers = Vec::new();
+    // The first is gone before the second begins.
+    for space in spaces {
+        let ledger = space.run();
+        let before: usize = ledgers.iter().map(crate::ledger::Ledger::time_waits).sum();
+        tool.purged(before + ledger.time_waits());
+        ledgers.push(ledger);
+    }
+    let finished = tool.interrupt();
+    finished.assert_success();
+    let completeness = finished.completeness();
+    assert_eq!(completeness.lost, 0, "{completeness:?}");
+    let all = finished.rows();
+    for ((lane, inode), ledger) in lanes.into_iter().zip(inodes).zip(&ledgers) {
+        let rows = of_netns(&all, &[inode], lane);
+        let (ledger, rows) = hidden::exact(ledger, &rows, &completeness);
+        let ends = rows.iter().filter(|row| row.from == "TIME_WAIT");
+        let purged = ends.filter(|row| row.end_reason.as_deref() == Some("purged"));
+        assert_eq!(purged.count(), ledger.time_waits());
+    }
+}
+
+/// What is resident of a process, in KiB.
+fn resident(tool: &Tool) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", tool.id())).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
+
+/// Buffers grow to what a busy moment needs, later than sooner.
+const GROWTH_KIB: u64 = 6 * 1024;
+
+/// Connections that have ended are no longer in memory: whatever the verb, a long run is as large as a
+/// short one.
+#[test]
+fn a_long_run_is_as_large_as_a_short_one() {
+    let Some(_turn) = turn("a_long_run_is_as_large_as_a_short_one", Noise::Storm) else {
+        return;
+    };
+    let space = crate::netns::Netns::new(|netns| {
+        // A TIME_WAIT is a connection for another minute.
+        sysctl("tcp_max_tw_buckets", "0");
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        let verbs: [&[&str]; 4] = [
+            &["trace", "--format", "ndjson"],
+            &["hist", "--by", "process"],
+            &["record"],
+            &["report", "--format", "json"],
+        ];
+        let tools: Vec<Tool> = verbs
+            .iter()
+            .map(|verb| {
+                let mut command = Command::new(binary());
+                command.args(*verb).args(["--netns", &netns.to_string()]);
+                command.arg("-o").arg(place.join(verb[0]));
+                Tool::attached(&mut command)
+            })
+            .collect();
+        let load = Steady::start();
+        load.more(scaled(5000) as u64);
+        let before: Vec<u64> = tools.iter().map(resident).collect();
+        load.more(scaled(15_000) as u64);
+        let after: Vec<u64> = tools.iter().map(resident).collect();
+        let made = load.stop();
+        for (tool, verb) in tools.into_iter().zip(verbs) {
+            let finished = tool.interrupt();
+            finished.assert_success();
+            let completeness = finished.completeness();
+            assert_eq!(completeness.lost, 0, "{verb:?}: {completeness:?}");
+            // Both ends of each, and the listener.
+            assert!(completeness.seen >= 6 * made, "{verb:?}: {completeness:?}");
+        }
+        eprintln!("{made} connections, {verbs:?}: {before:?} KiB, then {after:?}");
+        for (before, after) in before.iter().zip(&after) {
+            assert!(*after <= before + GROWTH_KIB, "{before} KiB, then {after}");
+        }
+    });
+    space.run();
+}
