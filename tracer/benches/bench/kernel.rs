@@ -73,12 +73,12 @@ pub struct Cost {
 #[derive(Debug, Serialize)]
 pub struct Programs {
     /// ns per transition of all its programs, under the load of one thread, and of two.
-    pub ns_per_transition: [Spread; 2],
+    pub transition_ns: [Spread; 2],
     /// ns per connection with its TIME_WAIT's end, ten transitions or eleven, everything counted that its
     /// programs did meanwhile.
-    pub ns_per_connection: Spread,
-    /// ns per run of each program, under the load of one thread.
-    pub ns_per_run: BTreeMap<String, Spread>,
+    pub connection_ns: Spread,
+    /// By program: ns per run, under the load of one thread.
+    pub by_program: BTreeMap<String, Spread>,
 }
 
 /// What programs took in one round, by name: runs, and the time in them.
@@ -196,9 +196,9 @@ fn programs(rounds: &Rounds, less: f64, connections: u64) -> Option<Programs> {
     let per_connection = |taken: &Taken| spent(taken, less) / connections as f64;
     let of_load = |taken: &Vec<Taken>| Spread::of(taken.iter().map(|t| per_transition(t, less)));
     Some(Programs {
-        ns_per_transition: [of_load(&rounds.loads[0]), of_load(&rounds.loads[1])],
-        ns_per_connection: Spread::of(rounds.whole.iter().map(per_connection)),
-        ns_per_run: by_name
+        transition_ns: [of_load(&rounds.loads[0]), of_load(&rounds.loads[1])],
+        connection_ns: Spread::of(rounds.whole.iter().map(per_connection)),
+        by_program: by_name
             .into_iter()
             .map(|(name, ns)| (name, Spread::of(ns)))
             .collect(),

@@ -126,7 +126,7 @@ pub fn paced(per_second: u32, duration: Duration) -> Result<u64> {
         let start = Instant::now();
         let mut made = 0;
         while start.elapsed() < duration {
-            let due = (start.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
+            let due = start.elapsed().as_millis() as u64 * u64::from(per_second) / 1000;
             while made < due {
                 connection(&listener, address)?;
                 made += 1;

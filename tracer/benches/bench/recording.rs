@@ -62,7 +62,8 @@ pub fn measure(effort: &Effort, place: &Place) -> Result<Vec<Recorded>> {
 fn one(open: usize, level: i32, events: &[Event], place: &Place) -> Result<Recorded> {
     let (mut encode, mut decoded, mut replayed) = (Vec::new(), Vec::new(), Vec::new());
     let per_event = |start: Duration| -> Result<f64> {
-        Ok((thread_time()? - start).as_nanos() as f64 / events.len() as f64)
+        let spent = thread_time()?.saturating_sub(start);
+        Ok(spent.as_nanos() as f64 / events.len() as f64)
     };
     let mut file = Vec::new();
     for _ in 0..REPEATS {

@@ -60,11 +60,7 @@ fn kernel(report: &Report, out: &mut String) -> Result {
          {:<34} {:>7} {:>12} {:>7} {:>7} {:>11} {:>7}",
         "", "1 thr.", "", "ratio", "2 thr.", "connection", "clock"
     )?;
-    let of_one = |cost: &Cost| {
-        cost.programs
-            .as_ref()
-            .map(|p| p.ns_per_transition[0].median)
-    };
+    let of_one = |cost: &Cost| cost.programs.as_ref().map(|p| p.transition_ns[0].median);
     let ours = report.kernel.iter().find(|cost| cost.case == "tcpdwell");
     let ours = ours.and_then(of_one);
     for cost in &report.kernel {
@@ -75,17 +71,17 @@ fn kernel(report: &Report, out: &mut String) -> Result {
             "  {:<34} {:>7} {:>12} {:>7} {:>7} {:>11} {:>7.0}",
             cost.case,
             or_dash(of_one(cost)),
-            programs.map_or_else(String::new, |p| range(p.ns_per_transition[0])),
+            programs.map_or_else(String::new, |p| range(p.transition_ns[0])),
             ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")),
-            or_dash(programs.map(|p| p.ns_per_transition[1].median)),
-            or_dash(programs.map(|p| p.ns_per_connection.median)),
+            or_dash(programs.map(|p| p.transition_ns[1].median)),
+            or_dash(programs.map(|p| p.connection_ns.median)),
             cost.clock_ns.median,
         )?;
     }
     let default = report.kernel.iter().find(|cost| cost.case == "tcpdwell");
     if let Some(programs) = default.and_then(|cost| cost.programs.as_ref()) {
         write!(out, "  ns a run, tcpdwell:")?;
-        for (name, spread) in &programs.ns_per_run {
+        for (name, spread) in &programs.by_program {
             write!(out, " {name} {:.0}", spread.median)?;
         }
         writeln!(out)?;

@@ -97,7 +97,8 @@ fn stage(
     for _ in 0..REPEATS {
         let start = thread_time()?;
         run()?;
-        ns.push((thread_time()? - start).as_nanos() as f64 / events as f64);
+        let spent = thread_time()?.saturating_sub(start);
+        ns.push(spent.as_nanos() as f64 / events as f64);
     }
     let ns_per_event = Spread::of(ns);
     Ok(Stage {
