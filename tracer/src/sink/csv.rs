@@ -108,16 +108,16 @@ impl Sink for CsvSink {
         let host = self.host.as_deref();
         match update {
             Update::Transition(t) => {
-                let row = Row::transition(t, &self.clock).on(host);
+                let row = Row::transition(t, &mut self.clock).on(host);
                 self.rows.render(&row, out)
             }
             Update::Irregular(i) => {
-                let row = Row::irregular(i, &self.clock).on(host);
+                let row = Row::irregular(i, &mut self.clock).on(host);
                 self.rows.render(&row, out)
             }
             Update::Lost { at, .. } => {
                 let row = Row {
-                    ts: self.clock.at(*at),
+                    ts: self.clock.stamp(*at),
                     mono_ns: at.0,
                     event: "lost",
                     host,

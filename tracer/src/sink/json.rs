@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::{
     Sink, Start,
     row::{Row, WallClock},
+    row_json,
+    stamp::Stamp,
 };
 use crate::{
     engine::{Engine, Update},
@@ -51,7 +53,7 @@ struct Hooks<'a> {
 
 #[derive(Serialize)]
 struct LostRow<'a> {
-    ts: Option<jiff::Timestamp>,
+    ts: Option<Stamp>,
     mono_ns: u64,
     event: &'static str,
     lost: Lost,
@@ -114,12 +116,16 @@ impl Sink for JsonSink {
         let host = self.host.as_deref();
         match update {
             Update::Transition(t) => {
-                let row = Row::transition(t, &self.clock).on(host);
-                line(&row, &mut self.text, out)
+                let row = Row::transition(t, &mut self.clock).on(host);
+                self.text.clear();
+                row_json::put(&row, &mut self.text);
+                self.text.push(b'\n');
+                out.put_slice(&self.text);
+                Ok(())
             }
             Update::Irregular(i) => {
                 let row = IrregularRow {
-                    row: Row::irregular(i, &self.clock).on(host),
+                    row: Row::irregular(i, &mut self.clock).on(host),
                     believed: i.believed.name(),
                     replaced: i.replaced,
                 };
@@ -127,7 +133,7 @@ impl Sink for JsonSink {
             }
             Update::Lost { at, lost } => {
                 let row = LostRow {
-                    ts: self.clock.at(*at),
+                    ts: self.clock.stamp(*at),
                     mono_ns: at.0,
                     event: "lost",
                     lost: (*lost).into(),

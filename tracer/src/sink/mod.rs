@@ -13,6 +13,8 @@ mod perfetto;
 mod report;
 mod reports;
 mod row;
+mod row_json;
+mod stamp;
 mod stuck;
 mod watch;
 mod whole;

@@ -1,10 +1,11 @@
 //! One update as fields: the contract of `--format ndjson` and `--format csv`.
 
-use std::{borrow::Cow, io::Write as _, net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::Error as _};
+use serde::{Serialize, Serializer};
 
+use super::stamp::{Stamp, Stamps};
 use crate::engine::{
     ClosedFirst, EndReason, Endpoint, IpVersion, Irregularity, Mono, Process, Transition,
 };
@@ -13,6 +14,7 @@ use crate::engine::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WallClock {
     offset_ns: Option<i128>,
+    stamps: Stamps,
 }
 
 impl WallClock {
@@ -26,14 +28,19 @@ impl WallClock {
     pub fn at(&self, at: Mono) -> Option<Timestamp> {
         Timestamp::from_nanosecond(self.offset_ns? + i128::from(at.0)).ok()
     }
+
+    /// The same as text.
+    #[inline]
+    pub fn stamp(&mut self, at: Mono) -> Option<Stamp> {
+        self.stamps.render(self.offset_ns? + i128::from(at.0))
+    }
 }
 
 /// The fields, in order. `null` (in CSV: empty) is: unknown, or does not apply.
 #[derive(Debug, Default, Serialize)]
 pub struct Row<'a> {
     /// RFC 3339, to the nanosecond.
-    #[serde(serialize_with = "timestamp")]
-    pub ts: Option<Timestamp>,
+    pub ts: Option<Stamp>,
     /// `CLOCK_MONOTONIC`, ns.
     pub mono_ns: u64,
     /// `transition`, `irregular` or `lost`.
@@ -71,7 +78,7 @@ pub struct Row<'a> {
     /// State entered.
     pub to: Option<&'static str>,
     /// Time in `from`, µs.
-    pub dwell_us: Option<f64>,
+    pub dwell_us: Option<Micros>,
     /// Whose FIN or RST came first.
     pub closed_first: Option<&'static str>,
     /// On changes to CLOSE: why.
@@ -79,7 +86,7 @@ pub struct Row<'a> {
     /// Nothing before it is missing.
     pub exact: bool,
     /// Where `dwell_us` is null: at least so long, because the connection was found in `from`.
-    pub dwell_at_least_us: Option<f64>,
+    pub dwell_at_least_us: Option<Micros>,
     /// The host. Only there where recordings of several hosts are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,
@@ -88,11 +95,11 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     /// Of a transition.
     #[inline]
-    pub fn transition(t: &'a Transition, clock: &WallClock) -> Self {
+    pub fn transition(t: &'a Transition, clock: &mut WallClock) -> Self {
         let tuple = &t.tuple;
         let owned = t.owner.pid != 0;
         Self {
-            ts: clock.at(t.at),
+            ts: clock.stamp(t.at),
             mono_ns: t.at.0,
             event: "transition",
             conn: t.conn.map(|c| c.0),
@@ -111,11 +118,11 @@ impl<'a> Row<'a> {
             rport: tuple.remote.port(),
             from: Some(t.from.name()),
             to: Some(t.to.name()),
-            dwell_us: t.dwell.map(micros),
+            dwell_us: t.dwell.map(Micros::of),
             closed_first: t.closed_first.map(ClosedFirst::name),
             end_reason: t.end_reason.map(EndReason::name),
             exact: t.exact,
-            dwell_at_least_us: t.at_least.map(micros),
+            dwell_at_least_us: t.at_least.map(Micros::of),
             host: None,
         }
     }
@@ -128,9 +135,9 @@ impl<'a> Row<'a> {
     }
 
     /// Of an irregularity.
-    pub fn irregular(i: &Irregularity, clock: &WallClock) -> Self {
+    pub fn irregular(i: &Irregularity, clock: &mut WallClock) -> Self {
         Self {
-            ts: clock.at(i.at),
+            ts: clock.stamp(i.at),
             mono_ns: i.at.0,
             event: "irregular",
             conn: Some(i.conn.0),
@@ -147,31 +154,26 @@ pub fn comm(process: Option<&Process>) -> Option<Cow<'_, str>> {
         .map(String::from_utf8_lossy)
 }
 
-/// Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "104 days are enough for a dwell"
-)]
-fn micros(dwell: Duration) -> f64 {
-    dwell.as_nanos() as f64 / 1000.0
+/// A dwell, in ns; rendered in µs.
+#[derive(Clone, Copy, Debug)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    #[inline]
+    fn of(dwell: Duration) -> Self {
+        Self(u64::try_from(dwell.as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
-/// As jiff does it, but without an allocation in serializers that have no text formatting of their
-/// own (CSV).
-#[expect(
-    clippy::ref_option,
-    reason = "serde's signature: a reference to the field"
-)]
-fn timestamp<S: Serializer>(ts: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
-    let Some(ts) = ts else {
-        return to.serialize_none();
-    };
-    let mut text = [0; 40];
-    let mut rest = &mut text[..];
-    write!(rest, "{ts}").map_err(S::Error::custom)?;
-    let length = 40 - rest.len();
-    let text = str::from_utf8(&text[..length]).map_err(S::Error::custom)?;
-    to.serialize_some(text)
+impl Serialize for Micros {
+    /// Exact: a dwell in ns fits into the 53 bits of an f64 up to 104 days.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "104 days are enough for a dwell"
+    )]
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(self.0 as f64 / 1000.0)
+    }
 }
 
 /// An unset local address is an address only on a listener: every address.
