@@ -127,8 +127,8 @@ impl<S: EventSource> Pipeline<'_, S> {
             tap.take(events, &self.engine, &self.source.account()?)?;
         }
         let latest = events.last().map(|event| event.at);
-        for event in events.drain(..) {
-            self.engine.handle_event(&event, updates);
+        for event in &*events {
+            self.engine.handle_event(event, updates);
             // Stock was taken: told by an event, so that a recording has it at the same place.
             let stock = matches!(event.body, EventBody::Clock { .. });
             if (stock || updates.len() >= 1024) && self.show(updates, shown)? == Flow::Enough {
@@ -138,6 +138,7 @@ impl<S: EventSource> Pipeline<'_, S> {
                 self.sink.tick(&self.engine, self.output.buffer())?;
             }
         }
+        events.clear();
         let flow = self.show(updates, shown)?;
         if self.output.flush()? {
             let is_over = latest.is_some_and(|latest| self.gate.is_over(latest));
@@ -148,8 +149,8 @@ impl<S: EventSource> Pipeline<'_, S> {
     }
 
     fn show(&mut self, updates: &mut Vec<Update>, shown: &mut u64) -> Result<Flow> {
-        for update in updates.drain(..) {
-            self.gate.sift(&update, |update| {
+        for update in &*updates {
+            self.gate.sift(update, |update| {
                 if matches!(update, Update::Transition(_)) {
                     if *shown >= self.stop_after {
                         return Ok(());
@@ -159,6 +160,7 @@ impl<S: EventSource> Pipeline<'_, S> {
                 self.sink.update(update, self.output.buffer())
             })?;
         }
+        updates.clear();
         let read = self.output.flush_if_full()?;
         if *shown >= self.stop_after || !read {
             return Ok(Flow::Enough);

@@ -132,12 +132,14 @@ impl FileSource {
         let for_us = header.flags == 0 && header.codec.is_some();
         let (ledger, holds_events) = match header.kind {
             BlockType::Events if for_us => {
-                let mut read = Vec::new();
-                match decode(payload, header.count, &mut read) {
+                let first = events.len();
+                match decode(payload, header.count, events) {
                     Ok(decoded) => {
                         self.unknown += u64::from(decoded.unknown);
-                        self.tell_gap(header, &decoded.ledger, events);
-                        self.pass(read, events);
+                        self.pass(first, events);
+                        if let Some(gap) = self.gap(header, &decoded.ledger) {
+                            events.insert(first, gap);
+                        }
                         self.has_events = true;
                         (Some(decoded.ledger), true)
                     }
@@ -149,16 +151,16 @@ impl FileSource {
                 }
             }
             BlockType::Snapshot if for_us && self.starts_here() => {
-                let mut read = Vec::new();
-                if let Ok(decoded) = decode(payload, header.count, &mut read) {
+                let first = events.len();
+                if let Ok(decoded) = decode(payload, header.count, events) {
                     self.before = decoded.ledger.account.unwrap_or_default();
-                    self.pass(read, events);
+                    self.pass(first, events);
                 }
                 (None, true)
             }
             BlockType::End if for_us => match Ledger::of_end(payload) {
                 Ok(ledger) => {
-                    self.tell_gap(header, &ledger, events);
+                    events.extend(self.gap(header, &ledger));
                     (Some(ledger), false)
                 }
                 Err(_) => (None, false),
@@ -193,12 +195,10 @@ impl FileSource {
         !self.has_events
     }
 
-    /// What is missing between the block before and this one.
-    fn tell_gap(&mut self, header: &Header, ledger: &Ledger, events: &mut Vec<Event>) {
+    /// What is missing between the block before and this one, as an event.
+    fn gap(&mut self, header: &Header, ledger: &Ledger) -> Option<Event> {
         let at = Mono(header.first_ts);
-        let Some(expected) = self.expected else {
-            return;
-        };
+        let expected = self.expected?;
         let gone = ledger
             .events_before
             .saturating_sub(header.lost_before)
@@ -220,25 +220,31 @@ impl FileSource {
             );
         }
         let recording = gone.saturating_add(header.lost_before);
-        if recording > 0 {
-            self.missing = self.missing.saturating_add(recording);
-            let lost = LostCount {
-                recording,
-                ..LostCount::default()
-            };
-            let body = EventBody::Lost(lost);
-            events.push(Event { at, body });
+        if recording == 0 {
+            return None;
         }
+        self.missing = self.missing.saturating_add(recording);
+        let lost = LostCount {
+            recording,
+            ..LostCount::default()
+        };
+        let body = EventBody::Lost(lost);
+        Some(Event { at, body })
     }
 
-    /// Lets through what the filter of the kernel programs would have.
-    fn pass(&mut self, read: Vec<Event>, events: &mut Vec<Event>) {
-        events.extend(read.into_iter().filter_map(|mut event| {
+    /// Lets through, of the events from `first` on, what the filter of the kernel programs would have.
+    fn pass(&mut self, first: usize, events: &mut Vec<Event>) {
+        if !self.filter.has_kernel_part() {
+            return;
+        }
+        let mut read = events.split_off(first);
+        read.retain_mut(|event| {
             let wanted = self.filter.admits(&mut event.body);
             let counted = !matches!(event.body, EventBody::Found(_) | EventBody::Inspected(_));
             self.filtered += u64::from(!wanted && counted);
-            wanted.then_some(event)
-        }));
+            wanted
+        });
+        events.append(&mut read);
     }
 
     /// How it ended.
