@@ -1,5 +1,7 @@
 //! The object and what it is given before it is loaded: read-only globals, sizes of maps.
 
+use std::thread;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -74,7 +76,46 @@ where
 /// Hands a program to the verifier. `target`: the function, tracepoint or kind of object that it is
 /// for; what its type does not need is ignored.
 pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, target: &str) -> Result<()> {
-    match any_program(ebpf, name)? {
+    verify_program(any_program(ebpf, name)?, btf, name, target)
+}
+
+/// The same for several at once: the verifier takes most of what a start takes, and the kernel runs it
+/// for each thread by itself.
+pub(super) fn verify_together(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    names: [&'static str; 3],
+    target: &str,
+) -> Result<()> {
+    let programs = ebpf.programs_mut().filter_map(|(name, program)| {
+        let known = names.iter().find(|known| **known == name)?;
+        Some((*known, program))
+    });
+    let programs: Vec<_> = programs.collect();
+    if programs.len() < names.len() {
+        bail!("the object has not all of {}", names.join(", "));
+    }
+    thread::scope(|scope| {
+        let threads: Vec<_> = programs
+            .into_iter()
+            .map(|(name, program)| scope.spawn(move || verify_program(program, btf, name, target)))
+            .collect();
+        let verified = threads.into_iter().map(|thread| {
+            let died = |_| Err(anyhow!("handing programs to the verifier: a thread died"));
+            thread.join().unwrap_or_else(died)
+        });
+        // All are waited for.
+        verified.collect::<Vec<Result<()>>>().into_iter().collect()
+    })
+}
+
+fn verify_program(
+    program: &mut Program,
+    btf: &Btf,
+    name: &'static str,
+    target: &str,
+) -> Result<()> {
+    match program {
         Program::FEntry(program) => program.load(target, btf),
         Program::FExit(program) => program.load(target, btf),
         Program::BtfTracePoint(program) => program.load(target, btf),

@@ -18,7 +18,7 @@ use super::{
     iterators::{Iterate, SnapshotOptions, SnapshotSource, iterate},
     kernel::Kernel,
     layout,
-    load::{Globals, descriptor, hook, load, loading, program, take_map, verify},
+    load::{Globals, descriptor, hook, load, loading, program, take_map, verify_together},
     selftest,
     timewait::{self, AcceptSource, TimewaitSource},
     tracefs,
@@ -186,6 +186,13 @@ impl Probes {
                 }
             }
         }
+        if options.timewait_forced && !refused.is_empty() {
+            // The classic tracepoint could not tell of minisocks either.
+            return Err(impossible(
+                "attaching to TIME_WAIT as --tw-source asks",
+                &refused,
+            ));
+        }
         attempts.append(&mut refused);
         if wants(StateSource::Tracepoint) {
             let rung = "tracepoint:sock:inet_sock_set_state";
@@ -194,16 +201,7 @@ impl Probes {
                 Err(error) => attempts.push(Attempt::failed(rung, &error)),
             }
         }
-        let tried: Vec<String> = attempts
-            .iter()
-            .map(|a| format!("{}: {}", a.rung, a.error.as_deref().unwrap_or_default()))
-            .collect();
-        Err(Failure::Impossible {
-            what: "attaching to state changes".to_owned(),
-            because: tried.join("; "),
-            mend: "see 'tcpdwell check' for what this kernel offers".to_owned(),
-        }
-        .into())
+        Err(impossible("attaching to state changes", &attempts))
     }
 
     fn after(mut self, mut attempts: Vec<Attempt>, rung: &'static str) -> Self {
@@ -226,6 +224,7 @@ impl Probes {
         };
         if let Some(source) = timewait {
             types.timewait.clone().map_err(unavailable)?;
+            timewait::require(source).map_err(unavailable)?;
             globals.timewait_hook = source.hook();
             globals.timewait_handler = symbols.handler().unwrap_or(0);
             if source == TimewaitSource::Timer && globals.timewait_handler == 0 {
@@ -245,9 +244,7 @@ impl Probes {
         // Loaded before any is attached, and attached in this order: each looks for the notes of
         // those before.
         let names = ["set_state", "set_state_twin", "set_state_last"];
-        for name in names {
-            verify(&mut ebpf, btf, name, TRACEPOINT)?;
-        }
+        verify_together(&mut ebpf, btf, names, TRACEPOINT)?;
         let (accept, refused) =
             timewait::attach_accept(&mut ebpf, btf, types.accept_arguments, &mut others);
         let mut links = Attached::default();
@@ -554,6 +551,20 @@ fn symbols(options: &Options) -> Symbols {
     } else {
         Symbols::default()
     }
+}
+
+/// None of these works.
+fn impossible(what: &str, attempts: &[Attempt]) -> anyhow::Error {
+    let tried: Vec<String> = attempts
+        .iter()
+        .map(|a| format!("{}: {}", a.rung, a.error.as_deref().unwrap_or_default()))
+        .collect();
+    Failure::Impossible {
+        what: what.to_owned(),
+        because: tried.join("; "),
+        mend: "see 'tcpdwell check' for what this kernel offers".to_owned(),
+    }
+    .into()
 }
 
 fn unavailable(error: impl Into<anyhow::Error>) -> TimewaitUnavailable {

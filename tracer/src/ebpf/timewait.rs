@@ -1,5 +1,7 @@
 //! The ladder for timewait minisocks: which hooks tell of them.
 
+use std::path::Path;
+
 use anyhow::Result;
 use aya::{Btf, Ebpf};
 
@@ -46,6 +48,18 @@ const ALLOC: &str = "inet_twsk_alloc";
 const KILL: &str = "inet_twsk_kill";
 const SCHEDULE: &str = "__inet_twsk_schedule";
 const ACCEPT: &str = "inet_csk_accept";
+
+/// By which the kernel says that it has kprobes (`perf_event_open`, since 4.17).
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// Refuses what can't be had, before anything is loaded for it.
+pub(super) fn require(source: TimewaitSource) -> Result<()> {
+    anyhow::ensure!(
+        source != TimewaitSource::Kprobe || Path::new(KPROBES).exists(),
+        "the kernel has no kprobes: there is no '{KPROBES}' (CONFIG_KPROBE_EVENTS)"
+    );
+    Ok(())
+}
 
 /// Loads and attaches one rung.
 pub(super) fn attach(
