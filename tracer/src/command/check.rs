@@ -16,6 +16,7 @@ use crate::{
     filter::Filter,
     logging,
     source::live::eyes,
+    top::Meter,
 };
 
 #[derive(Debug, Serialize)]
@@ -63,7 +64,11 @@ pub(super) fn run(args: &CheckArgs, verbosity: u8) -> Result<ExitCode> {
     let options = args
         .live
         .options(Filter::default(), logging::level(verbosity));
+    let meter = Meter::start();
     let report = look(&kernel, &options)?;
+    if verbosity > 0 {
+        logging::note(&format!("attaching once, {}", meter.total()));
+    }
     let text = match args.format {
         CheckFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
         CheckFormat::Text => report.text(),

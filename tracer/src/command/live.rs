@@ -23,6 +23,7 @@ use crate::{
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
     source::live::{LiveSource, LookOptions},
+    top::Meter,
 };
 
 /// An attached tool.
@@ -140,8 +141,12 @@ impl Live {
             stop_after,
             tap,
         };
+        let meter = Meter::start();
         // Boxed: it holds the buffers of a whole look, and lies within every verb's future.
         let outcome = Box::pin(pipeline.run(&self.start, &mut shutdown)).await?;
+        if self.verbosity > 0 {
+            logging::note(&meter.total().to_string());
+        }
         tell_outcome(&outcome, &self.args.command, self.verbosity);
         Ok(outcome)
     }

@@ -1,6 +1,6 @@
 //! What the tool itself costs, as the kernel counts it.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, time::Duration};
 
 use crate::{clock, engine::Mono};
 
@@ -49,7 +49,6 @@ impl Meter {
     }
 
     /// The latest figures.
-    #[expect(clippy::cast_precision_loss, reason = "figures of three digits")]
     pub fn look(&mut self) -> Option<OwnCost> {
         let now = clock::monotonic();
         let elapsed = now.since(self.at);
@@ -59,28 +58,59 @@ impl Meter {
             return self.latest;
         }
         let (cpu, counted) = (clock::process_cpu(), programs());
+        self.latest = Some(self.cost(elapsed, cpu, &counted));
+        (self.at, self.cpu, self.programs) = (now, cpu, counted);
+        self.latest
+    }
+
+    /// Of all the time since it began, if [`Self::look`] was never asked.
+    pub fn total(&self) -> OwnCost {
+        let elapsed = clock::monotonic().since(self.at);
+        self.cost(elapsed, clock::process_cpu(), &programs())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "figures of three digits")]
+    fn cost(
+        &self,
+        elapsed: Duration,
+        cpu: Duration,
+        counted: &BTreeMap<u32, (u64, u64)>,
+    ) -> OwnCost {
         let (mut runs, mut ns) = (0, 0);
-        for (id, (now_runs, now_ns)) in &counted {
-            let (then_runs, then_ns) = self
-                .programs
-                .get(id)
-                .copied()
-                .unwrap_or((*now_runs, *now_ns));
-            runs += now_runs.saturating_sub(then_runs);
-            ns += now_ns.saturating_sub(then_ns);
+        for (id, now) in counted {
+            let then = self.programs.get(id).unwrap_or(now);
+            runs += now.0.saturating_sub(then.0);
+            ns += now.1.saturating_sub(then.1);
         }
         let percent = |time: Duration| 100.0 * time.as_secs_f64() / elapsed.as_secs_f64();
-        let cost = OwnCost {
+        OwnCost {
             cpu_percent: percent(cpu.saturating_sub(self.cpu)),
             resident_bytes: resident(),
             programs: (runs > 0).then(|| ProgramCost {
                 ns_per_run: ns as f64 / runs as f64,
                 cpu_percent: percent(Duration::from_nanos(ns)),
             }),
-        };
-        (self.at, self.cpu, self.programs) = (now, cpu, counted);
-        self.latest = Some(cost);
-        self.latest
+        }
+    }
+}
+
+impl fmt::Display for OwnCost {
+    #[expect(clippy::cast_precision_loss, reason = "figures of three digits")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "own cost: {:.2} % of a CPU", self.cpu_percent)?;
+        if let Some(bytes) = self.resident_bytes {
+            write!(f, ", {:.1} MiB resident", bytes as f64 / f64::from(1 << 20))?;
+        }
+        match &self.programs {
+            Some(programs) => write!(
+                f,
+                "; kernel programs {:.0} ns a run, {:.3} % of a CPU",
+                programs.ns_per_run, programs.cpu_percent
+            ),
+            None => {
+                f.write_str("; kernel programs not counted (kernel.bpf_stats_enabled=1 counts)")
+            }
+        }
     }
 }
 
@@ -124,6 +154,8 @@ mod tests {
         while clock::monotonic().since(began) < Duration::from_millis(1100) {
             std::hint::black_box(0);
         }
+        let total = meter.total().to_string();
+        assert!(total.contains("% of a CPU, "), "{total}");
         let cost = meter.look().unwrap();
         assert!(
             cost.cpu_percent > 1.0 && cost.resident_bytes.unwrap() > 100_000,

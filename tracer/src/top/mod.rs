@@ -15,7 +15,7 @@ mod ui;
 mod view;
 
 pub use self::{
-    cost::{OwnCost, ProgramCost},
+    cost::{Meter, OwnCost, ProgramCost},
     dashboard::{Dashboard, Options, ParseFilter, Wish},
     keys::{Action, action},
     listed::{Listed, Subject, listed},
