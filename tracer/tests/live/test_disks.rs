@@ -65,7 +65,7 @@ fn replay(path: &Path) -> Finished {
 }
 
 /// Of a [`Steady`] load to this port: how many connections are there from beginning to end, as their
-/// clients' sockets tell. The others have a beginning.
+/// clients' sockets tell. Of the others the beginning was before there was a tool, or the end after.
 fn whole_lives(finished: &Finished, port: u16) -> u64 {
     const STEPS: [(&str, &str); 3] = [
         ("CLOSE", "SYN_SENT"),
@@ -80,8 +80,9 @@ fn whole_lives(finished: &Finished, port: u16) -> u64 {
     }
     let mut whole = 0;
     for life in lives.values() {
-        let expected = STEPS.map(|(from, to)| (from.to_owned(), to.to_owned()));
-        assert_eq!(life[..], expected[..life.len()], "a life as it was");
+        let steps = STEPS.map(|(from, to)| (from.to_owned(), to.to_owned()));
+        let as_it_was = steps.windows(life.len()).any(|part| part == life);
+        assert!(as_it_was, "{life:?}");
         whole += u64::from(life.len() == STEPS.len());
     }
     whole
@@ -95,12 +96,12 @@ fn a_full_disk_ends_a_recording_that_can_be_read() {
     ) else {
         return;
     };
-    with_disk(MountFlags::empty(), "size=48k", |place| {
+    with_disk(MountFlags::empty(), "size=192k", |place| {
         let path = place.join("full.tdw");
         let load = Steady::start();
         let port = load.port();
         let recorder = Tool::attached(&mut onto("record", &path, port));
-        // The load goes on, until the tool has ended by itself.
+        // Room for two full blocks at least. The load goes on, until the tool has ended by itself.
         let finished = recorder.wait();
         let made = load.stop();
         assert_eq!(finished.status.code(), Some(1));
