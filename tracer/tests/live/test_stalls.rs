@@ -60,7 +60,8 @@ fn a_reader_that_stands_still_is_told_of_in_numbers() {
     // The ring is empty again: what comes now has room.
     tool.settle();
     let ledger = spaces.1.run();
-    tool.purged(stormed.time_waits() + ledger.time_waits());
+    // Not until the last TIME_WAIT is over: nobody knows how many ends are among the lost.
+    tool.settle();
     let finished = tool.interrupt();
     finished.assert_success();
     let completeness = finished.completeness();
@@ -124,7 +125,7 @@ fn resident(tool: &Tool) -> u64 {
 }
 
 /// Buffers grow to what a busy moment needs, later than sooner.
-const GROWTH_KIB: u64 = 6 * 1024;
+const GROWTH_KIB: u64 = 5 * 1024;
 
 /// Connections that have ended are no longer in memory: whatever the verb, a long run is as large as a
 /// short one.
@@ -154,9 +155,9 @@ fn a_long_run_is_as_large_as_a_short_one() {
             })
             .collect();
         let load = Steady::start();
-        load.more(scaled(5000) as u64);
+        load.more(scaled(4000) as u64);
         let before: Vec<u64> = tools.iter().map(resident).collect();
-        load.more(scaled(15_000) as u64);
+        load.more(scaled(14_000) as u64);
         let after: Vec<u64> = tools.iter().map(resident).collect();
         let made = load.stop();
         for (tool, verb) in tools.into_iter().zip(verbs) {
