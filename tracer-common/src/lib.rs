@@ -10,11 +10,16 @@
 #![no_std]
 
 pub mod address;
+pub mod books;
+pub mod buckets;
+pub mod closing;
 pub mod counters;
 pub mod filter;
+pub mod frames;
 pub mod layout;
 pub mod record;
 pub mod snapshot;
 pub mod state;
+pub mod sums;
 pub mod timewait;
 pub mod wire;

@@ -93,6 +93,40 @@ pub struct TimewaitRearmed {
     pub cookie: u64,
 }
 
+/// `TCP_TIMEWAIT_LEN`, include/net/tcp.h, in ns.
+const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+/// When `tw_entry_stamp` was taken, as seen at `at_ns`: it has the low 32 bits of the clock in ms.
+#[inline]
+pub const fn stamped(at_ns: u64, entry_stamp: u32) -> Option<u64> {
+    if entry_stamp == 0 {
+        return None;
+    }
+    let now_ms = at_ns / 1_000_000;
+    let ago_ms = (now_ms as u32).wrapping_sub(entry_stamp) as u64;
+    // Older than a minisock ever gets: no such field, after all.
+    if ago_ms >= u32::MAX as u64 / 2 {
+        return None;
+    }
+    Some(now_ms.saturating_sub(ago_ms) * 1_000_000)
+}
+
+/// When a timer was set that at `at_ns` had `remaining` jiffies of TIME_WAIT's time to go.
+#[inline]
+pub const fn timer_set(at_ns: u64, remaining: i32, hz: u32) -> Option<u64> {
+    // BPF divides numbers without a sign only, before 6.6.
+    let hz = if hz == 0 { 1 } else { hz };
+    let away_ns = remaining.unsigned_abs() as u64 * 1_000_000_000 / hz as u64;
+    let gone_ns = if remaining < 0 {
+        TIME_WAIT_NS + away_ns
+    } else if away_ns > TIME_WAIT_NS {
+        return None;
+    } else {
+        TIME_WAIT_NS - away_ns
+    };
+    at_ns.checked_sub(gone_ns)
+}
+
 const _: () = {
     assert!(size_of::<IntoTimewait>() == 96);
     assert!(offset_of!(IntoTimewait, tw) == 80);

@@ -25,10 +25,11 @@ pub enum By {
     Holder = 5,
     Classic = 6,
     Witness = 7,
+    Found = 8,
 }
 
 /// How many of [`By`] there are.
-pub const COUNTING: u32 = 8;
+pub const COUNTING: u32 = 9;
 
 /// This program's counters on this CPU.
 #[inline(always)]

@@ -59,6 +59,18 @@ pub fn fate(oldstate: u8, subject: &Subject) -> Fate {
     }
 }
 
+/// Whether it is wanted for sure: where nobody decides later, who stays undecided is not.
+#[inline(always)]
+pub fn passes(subject: impl FnOnce() -> Subject) -> bool {
+    if HAS_FILTER.load() == 0 {
+        return true;
+    }
+    let Some(filter) = FILTER.get(0) else {
+        return true;
+    };
+    filter.verdict(&subject()) == Verdict::Pass
+}
+
 /// Whether a minisock, or a socket that is established, is wanted: everything is known of it.
 #[inline(always)]
 pub fn wants(subject: impl FnOnce() -> Subject) -> bool {

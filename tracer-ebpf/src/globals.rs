@@ -85,6 +85,10 @@ pub const HOOK_TIMER: u32 = 2;
 #[unsafe(no_mangle)]
 pub static TIMEWAIT_HANDLER: Global<u64> = Global::new(0);
 
+/// `CONFIG_HZ`; 0: not known. For what is added up here only.
+#[unsafe(no_mangle)]
+pub static JIFFIES_PER_SECOND: Global<u32> = Global::new(0);
+
 /// Where a task's fields are; all zero without BTF.
 #[unsafe(no_mangle)]
 pub static TASK: Global<TaskLayout> = Global::new(TaskLayout {

@@ -5,6 +5,9 @@
 
 #![no_std]
 #![no_main]
+// An addition that nothing interrupts: the target has it, and not the types around it.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "see above")]
 
 mod diagnostics;
 mod emit;
@@ -183,6 +186,74 @@ pub fn set_state_witness(_ctx: RawTracePointContext) -> i32 {
 /// Does nothing: what the cost of the others is measured against.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_empty(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
+/// As [`set_state`], where changes are added up.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn sum_state(ctx: BtfTracePointContext) -> i32 {
+    probe::sums::first(&ctx);
+    0
+}
+
+/// As [`set_state_twin`].
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn sum_state_twin(ctx: BtfTracePointContext) -> i32 {
+    probe::sums::second(&ctx);
+    0
+}
+
+/// As [`set_state_last`].
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn sum_state_last(ctx: BtfTracePointContext) -> i32 {
+    probe::sums::last(&ctx);
+    0
+}
+
+/// As [`tw_kill`].
+#[fentry(function = "inet_twsk_kill")]
+pub fn sum_tw_kill(ctx: FEntryContext) -> i32 {
+    probe::sums::ended(&ctx, pointer(ctx.arg(0)));
+    0
+}
+
+/// As [`tw_schedule`].
+#[fentry(function = "__inet_twsk_schedule")]
+pub fn sum_tw_schedule(ctx: FEntryContext) -> i32 {
+    if ctx.arg::<i32>(2) & 1 == 1 {
+        probe::sums::rearmed(pointer(ctx.arg(0)));
+    }
+    0
+}
+
+/// As [`tw_kill_call`].
+#[kprobe]
+pub fn sum_tw_kill_call(ctx: ProbeContext) -> u32 {
+    probe::sums::ended(&ctx, ctx.arg::<u64>(0).unwrap_or(0));
+    0
+}
+
+/// As [`tw_schedule_call`].
+#[kprobe]
+pub fn sum_tw_schedule_call(ctx: ProbeContext) -> u32 {
+    if ctx.arg::<u64>(2).unwrap_or(0) & 1 == 1 {
+        probe::sums::rearmed(ctx.arg::<u64>(0).unwrap_or(0));
+    }
+    0
+}
+
+/// As [`tw_timer_cancel`].
+#[btf_tracepoint(function = "timer_cancel")]
+pub fn sum_timer_cancel(ctx: BtfTracePointContext) -> i32 {
+    probe::sums::timer_cancelled(&ctx, ctx.arg(0));
+    0
+}
+
+/// As [`snapshot_tcp`], where changes are added up: takes in what is there.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn sum_found(context: *const u64) -> i32 {
+    probe::sums::found(probe::snapshot::Context(context));
     0
 }
 

@@ -2,9 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_common::{counters::Counters, filter::FilterConfig};
+use tracer_common::{
+    books::Life, buckets::BUCKET_WORDS, counters::Counters, filter::FilterConfig, frames::Frames,
+    record::STACK_FRAMES, sums::Sums,
+};
 
 use crate::{
     emit::COUNTING,
@@ -46,3 +49,24 @@ pub static BIRTHS: PerCpuArray<Birth> = PerCpuArray::with_max_entries(1, 0);
 /// used gives way, and is told again.
 #[map]
 pub static READERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0);
+
+/// What is followed where changes are added up, by the address of the socket or the minisock. Its
+/// size is the tool's `--max-connections`, as that of the next three: one entry where it streams.
+#[map]
+pub static LIVES: HashMap<u64, Life> = HashMap::with_max_entries(1, 0);
+
+/// What was added up, on each CPU an entry for each program, as the counters.
+#[map]
+pub static SUMS: PerCpuArray<Sums> = PerCpuArray::with_max_entries(1, 0);
+
+/// How long the stays were, on each CPU an entry for each state.
+#[map]
+pub static DWELLS: PerCpuArray<[u64; BUCKET_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for a stack, on each CPU an entry for each program.
+#[map]
+pub static STACKS: PerCpuArray<[u64; STACK_FRAMES]> = PerCpuArray::with_max_entries(COUNTING, 0);
+
+/// What the functions on a stack mean, one entry; written before attaching, never after.
+#[map]
+pub static FRAMES: Array<Frames> = Array::with_max_entries(1, 0);

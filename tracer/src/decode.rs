@@ -1,7 +1,5 @@
 //! Ring buffer bytes to events. Total: what can't be understood is counted, never a panic.
 
-use std::time::Duration;
-
 use tracer_common::{
     address::Address,
     record::{
@@ -11,7 +9,8 @@ use tracer_common::{
     },
     state::{CLOSE, CLOSING, FIN_WAIT2},
     timewait::{
-        IntoTimewait, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, TimewaitEnd as EndRecord,
+        self, IntoTimewait, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW,
+        TimewaitEnd as EndRecord,
     },
 };
 
@@ -23,9 +22,6 @@ use crate::{
     },
     stack::{self, Symbols, Verdict},
 };
-
-/// `TCP_TIMEWAIT_LEN`, include/net/tcp.h.
-const TIME_WAIT: Duration = Duration::from_mins(1);
 
 /// What of the kernel one must know to understand its records.
 #[derive(Clone, Debug, Default)]
@@ -105,22 +101,12 @@ impl Decoder {
 
 /// `tw_entry_stamp` has the low 32 bits of the clock in ms.
 pub(crate) fn stamp(at: Mono, entry_stamp: u32) -> Option<Mono> {
-    if entry_stamp == 0 {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
-    let low = (at.0 / 1_000_000) as u32;
-    let ago_ms = u64::from(low.wrapping_sub(entry_stamp));
-    // Older than a minisock ever gets: no such field, after all.
-    (ago_ms < u64::from(u32::MAX) / 2)
-        .then(|| Mono((at.0 / 1_000_000).saturating_sub(ago_ms) * 1_000_000))
+    timewait::stamped(at.0, entry_stamp).map(Mono)
 }
 
 /// When a timer was set that had `remaining` jiffies of TIME_WAIT's time to go.
 fn timer_set(at: Mono, remaining: i32, hz: u32) -> Option<Mono> {
-    let left_ns = i64::from(remaining) * 1_000_000_000 / i64::from(hz.max(1));
-    let gone_ns = i64::try_from(TIME_WAIT.as_nanos()).ok()? - left_ns;
-    at.0.checked_sub(u64::try_from(gone_ns).ok()?).map(Mono)
+    timewait::timer_set(at.0, remaining, hz).map(Mono)
 }
 
 /// Both ends of a record.

@@ -6,38 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use tracer_common::frames::{self, Frames};
+pub use tracer_common::frames::{Frame, Verdict};
+
 use crate::engine::{EndReason, TcpState};
 
 /// The function that a minisock's timer calls: by it the timer is recognised.
 pub const TIMER_HANDLER: &str = "tw_timer_handler";
 
-/// A function on the way to a minisock's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// The timer softirq.
-    Expiry,
-    /// `connect` looking for a port.
-    Connect,
-    /// A segment arrived.
-    Receive,
-    /// A segment arrived, and TIME_WAIT's own rules applied to it.
-    StateProcess,
-    /// A network namespace is taken down.
-    Purge,
-    /// `SOCK_DESTROY`.
-    Abort,
-    /// The timer is only moved.
-    Rearm,
-    /// A RST (or an impossible SYN) is looked at.
-    Validate,
-    /// A segment for a socket that is being opened or closed.
-    SocketProcess,
-}
-
 /// The functions that decide. Those between them and the hook (`inet_twsk_deschedule_put`,
 /// `timer_delete_sync` and the like) say nothing.
-/// Of a socket, not of a minisock.
-const VALIDATE: &str = "tcp_validate_incoming";
 
 const FRAMES: [(&str, Frame); 22] = [
     (TIMER_HANDLER, Frame::Expiry),
@@ -60,35 +38,13 @@ const FRAMES: [(&str, Frame); 22] = [
     ("__mod_timer", Frame::Rearm),
     ("mod_timer_pending", Frame::Rearm),
     ("mod_timer", Frame::Rearm),
-    (VALIDATE, Frame::Validate),
+    ("tcp_validate_incoming", Frame::Validate),
     ("tcp_rcv_state_process", Frame::SocketProcess),
 ];
 
-/// What became of the minisock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its timer was only set anew.
-    Rearmed,
-    /// It ended.
-    Ended(EndReason),
-}
-
 /// What the nearest known function means for a minisock that stands for `state`.
 pub fn verdict(nearest: Option<Frame>, state: TcpState) -> Verdict {
-    let in_fin_wait2 = state == TcpState::FinWait2;
-    Verdict::Ended(match nearest {
-        Some(Frame::Rearm) => return Verdict::Rearmed,
-        Some(Frame::Expiry) if in_fin_wait2 => EndReason::FinTimeout,
-        Some(Frame::Expiry) => EndReason::Expired,
-        Some(Frame::Connect) => EndReason::Reused,
-        // TCP_TW_RST happens only in FIN_WAIT2, TCP_TW_SYN only in TIME_WAIT.
-        Some(Frame::Receive) if in_fin_wait2 => EndReason::DataAfterClose,
-        Some(Frame::Receive) => EndReason::SynRecycled,
-        Some(Frame::StateProcess) => EndReason::Reset,
-        Some(Frame::Purge) => EndReason::Purged,
-        Some(Frame::Abort) => EndReason::Destroyed,
-        Some(Frame::Validate | Frame::SocketProcess) | None => EndReason::Unknown,
-    })
+    frames::verdict(nearest, state as u8)
 }
 
 /// Where the functions that decide are in the running kernel.
@@ -131,15 +87,14 @@ impl Symbols {
         self.handler
     }
 
-    /// Why a socket went to `CLOSE` that its process had closed: `tcp_reset` for a RST of the peer's,
-    /// which [`VALIDATE`] finds, and for data that nobody will read (RFC 1122 4.2.2.13), which
-    /// `tcp_rcv_state_process` finds itself.
+    /// Why a socket went to `CLOSE` that its process had closed.
     pub fn aborted(&self, stack: &[u64]) -> EndReason {
-        match self.nearest(stack) {
-            Some(Frame::Validate) => EndReason::Reset,
-            Some(Frame::SocketProcess) if self.knows(Frame::Validate) => EndReason::DataAfterClose,
-            _ => EndReason::Unknown,
-        }
+        frames::aborted(self.nearest(stack), self.knows(Frame::Validate))
+    }
+
+    /// The same for the kernel programs; `None`: there are more than they have room for.
+    pub fn frames(&self) -> Option<Box<Frames>> {
+        Frames::new(&self.ranges).map(Box::new)
     }
 
     /// Whether the kernel has such a function as one of its own, not inlined into others.

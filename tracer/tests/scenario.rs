@@ -6,6 +6,7 @@
 use std::{fmt::Write as _, fs, net::IpAddr, path::Path};
 
 mod scenario_figures;
+mod scenario_sums;
 
 use serde::Deserialize;
 use tracer::engine::{
@@ -32,6 +33,8 @@ struct Scenario {
     expect: String,
     /// `delivered=... irregular=... repeats=... unknown_starts=... untracked=... open=...`
     ledger: String,
+    /// Why the kernel, where it adds up by itself, may count this otherwise.
+    not_added_up: Option<String>,
     /// What a window over all of it counts, as `scenario_figures` writes it.
     report: Option<String>,
 }
@@ -292,13 +295,23 @@ fn play(path: &Path) {
     let mut engine = Engine::new(limits);
     let mut updates = Vec::new();
     let mut end = Mono(0);
-    for line in lines(&scenario.events) {
-        let event = event(line);
+    let events: Vec<Event> = lines(&scenario.events).map(event).collect();
+    for event in &events {
         end = end.max(event.at);
-        engine.handle_event(&event, &mut updates);
+        engine.handle_event(event, &mut updates);
     }
     engine.finish(&mut updates);
     let snapshot = scenario_figures::snapshot(&engine, &updates, end);
+    if scenario.not_added_up.is_none() {
+        let [told, added_up] = scenario_sums::both(&snapshot, &scenario_sums::sums(&events));
+        let both = told.lines().zip(added_up.lines());
+        let differ: Vec<_> = both.filter(|(told, added_up)| told != added_up).collect();
+        assert!(
+            differ.is_empty(),
+            "{}: told, added up: {differ:#?}",
+            path.display()
+        );
+    }
     scenario_figures::balance(&snapshot).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let figures = scenario_figures::text(&snapshot);
     let said: Vec<String> = updates.iter().map(line).collect();

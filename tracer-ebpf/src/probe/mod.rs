@@ -4,5 +4,6 @@ pub mod common;
 pub mod holder;
 pub mod set_state;
 pub mod snapshot;
+pub mod sums;
 pub mod timewait;
 pub mod tracepoint;

@@ -45,10 +45,11 @@ const SOCK_DEAD: u64 = 1;
 
 /// What a socket says of its end, as it goes into the record.
 #[derive(Clone, Copy, Default)]
-struct End {
-    flags: u8,
-    err: u16,
-    unread: u32,
+pub struct End {
+    /// `FLAG_*` of a record.
+    pub flags: u8,
+    pub err: u16,
+    pub unread: u32,
 }
 
 /// The program attached first.
@@ -91,16 +92,16 @@ fn catch(ctx: &BtfTracePointContext, by: By) {
 }
 
 /// The arguments of the tracepoint.
-struct Change {
-    sk: *const u8,
-    oldstate: u8,
-    newstate: u8,
-    by: By,
+pub struct Change {
+    pub sk: *const u8,
+    pub oldstate: u8,
+    pub newstate: u8,
+    pub by: By,
 }
 
 impl Change {
     #[inline(always)]
-    fn of(ctx: &BtfTracePointContext, by: By) -> Self {
+    pub fn of(ctx: &BtfTracePointContext, by: By) -> Self {
         Self {
             by,
             sk: ctx.arg(0),
@@ -116,7 +117,7 @@ impl Change {
     }
 
     #[inline(always)]
-    fn is_tcp(&self) -> bool {
+    pub fn is_tcp(&self) -> bool {
         self.field::<u16>(offset!(SOCK: SockLayout, protocol)) == IPPROTO_TCP
     }
 
@@ -133,8 +134,13 @@ impl Change {
 
     /// A function with a stack frame of its own, as the next: together they would not fit.
     #[inline(never)]
-    fn fate(&self) -> Fate {
+    pub fn fate(&self) -> Fate {
         filter::fate(self.oldstate, &self.subject())
+    }
+
+    #[inline(never)]
+    pub fn passes(&self) -> bool {
+        filter::passes(|| self.subject())
     }
 
     #[inline(never)]
@@ -188,7 +194,7 @@ impl Change {
     /// with the acknowledgement of the FIN). The latter looks as if there were no memory for a
     /// minisock, unless we hear of those.
     #[inline(always)]
-    fn is_aborted(&self) -> bool {
+    pub fn is_aborted(&self) -> bool {
         const ECONNRESET: i32 = 104;
         if self.newstate != CLOSE || !matches!(self.oldstate, FIN_WAIT1 | FIN_WAIT2) {
             return false;
@@ -274,7 +280,7 @@ impl Change {
 
     /// What the socket says of its end.
     #[inline(always)]
-    fn end(&self) -> End {
+    pub fn end(&self) -> End {
         if self.newstate != CLOSE || self.oldstate == LISTEN {
             return End::default();
         }
@@ -310,7 +316,7 @@ impl Change {
 
     /// The minisock that takes over at this change, or that should have.
     #[inline(always)]
-    fn minisock(&self) -> Option<Minisock> {
+    pub fn minisock(&self) -> Option<Minisock> {
         if TIMEWAIT_HOOK.load() == HOOK_NONE
             || self.newstate != CLOSE
             || !matches!(self.oldstate, FIN_WAIT2 | CLOSING)
@@ -365,7 +371,7 @@ impl Change {
     }
 
     #[inline(always)]
-    fn sport(&self) -> u16 {
+    pub fn sport(&self) -> u16 {
         if self.newstate == CLOSE {
             // inet_put_port() may have cleared skc_num already; inet_sport lies beyond what the
             // verifier knows of a `struct sock`.

@@ -33,7 +33,7 @@ pub struct Context(pub *const u64);
 
 impl Context {
     #[inline(always)]
-    fn argument(self, i: usize) -> *const u8 {
+    pub fn argument(self, i: usize) -> *const u8 {
         // SAFETY: the program's context.
         unsafe { load::<u64>(self.0.cast(), 8 * i) as *const u8 }
     }

@@ -58,6 +58,13 @@ pub struct Minisock {
 }
 
 impl Minisock {
+    /// There is none, and was none to be.
+    pub const NONE: Self = Self {
+        tw: 0,
+        outcome: 0,
+        substate: 0,
+    };
+
     /// There was no room, and nothing was made.
     pub const OVERFLOW: Self = Self {
         tw: 0,
@@ -213,7 +220,7 @@ pub fn timer_cancelled<C: EbpfContext>(ctx: &C, timer: *const u8) {
 
 /// The minisock that a timer belongs to.
 #[inline(always)]
-fn minisock_of(timer: *const u8) -> Option<u64> {
+pub fn minisock_of(timer: *const u8) -> Option<u64> {
     let offset = offset!(TIMEWAIT: TimewaitLayout, function);
     // SAFETY: `timer` is the tracepoint's argument, a BTF pointer.
     let function: u64 = unsafe { load(timer, offset) };
@@ -223,13 +230,13 @@ fn minisock_of(timer: *const u8) -> Option<u64> {
 }
 
 #[inline(always)]
-fn substate(tw: u64) -> u8 {
+pub fn substate(tw: u64) -> u8 {
     read(tw, offset!(TIMEWAIT: TimewaitLayout, substate))
 }
 
 /// Whether to go on with a minisock's change. Counts it.
 #[inline(always)]
-fn is_wanted(by: By, tw: u64) -> bool {
+pub fn is_wanted(by: By, tw: u64) -> bool {
     emit::count(by, |c| c.seen += 1);
     let wanted = filter::wants(|| Common(tw).subject());
     if !wanted {

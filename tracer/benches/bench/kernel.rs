@@ -16,7 +16,7 @@ use crate::{
     tool::{LeftOut, Place, Running, Tool, possible},
 };
 
-const CASES: [(&str, Tool); 14] = [
+const CASES: [(&str, Tool); 15] = [
     ("nothing", Tool::Nothing),
     ("empty program", Tool::Empty),
     ("tcpdwell", Tool::Trace(&[])),
@@ -52,6 +52,7 @@ const CASES: [(&str, Tool); 14] = [
         "tcpdwell, classic tracepoint",
         Tool::Trace(&["--state-source", "tracepoint"]),
     ),
+    ("set_state, aggregated", Tool::Aggregate),
     ("tcpstates (libbpf)", Tool::Tcpstates),
     ("bpftrace", Tool::Bpftrace),
     ("perf record", Tool::Perf),

@@ -28,6 +28,8 @@ pub enum Tool {
     Record,
     /// `tcpdwell report --format json`: prints nothing until it ends.
     Report,
+    /// `tcpdwell report --aggregate`, which streams nothing.
+    Aggregate,
     /// libbpf-tools' tcpstates.
     Tcpstates,
     /// A bpftrace program that prints what tcpstates does, less the time.
@@ -154,6 +156,7 @@ impl Tool {
             }
             Self::Record => Watching::ours(&mut ours("record"))?,
             Self::Report => Watching::ours(ours("report").args(["--format", "json"]))?,
+            Self::Aggregate => Watching::ours(ours("report").arg("--aggregate"))?,
             Self::Tcpstates => {
                 Watching::rival(&mut onto_file("tcpstates")?, "libbpf-tools", has_programs)?
             }

@@ -1,6 +1,7 @@
 //! What can be typed: verbs and options. `values` says what each value may be, `filters` what the
 //! filter options mean together.
 
+mod aggregate;
 mod docs;
 mod filters;
 mod recording;
@@ -12,6 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use aggregate::AggregateArgs;
 pub use docs::{CompletionsArgs, ManArgs};
 pub use filters::FilterArgs;
 pub use recording::{
@@ -146,6 +148,8 @@ pub struct HistArgs {
     /// One histogram for each of these (the first 20; the rest in 'other').
     #[arg(long, value_name = "KEY", value_enum)]
     pub by: Option<HistKeyArg>,
+    #[command(flatten)]
+    pub(crate) aggregate: AggregateArgs,
 }
 
 /// `report`.
@@ -165,6 +169,8 @@ pub struct ReportArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+    #[command(flatten)]
+    pub(crate) aggregate: AggregateArgs,
 }
 
 /// `diagnose`.

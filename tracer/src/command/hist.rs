@@ -4,9 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::replay::{self, View};
+use super::{
+    aggregate::Aggregate,
+    replay::{self, View},
+};
 use crate::{
     cli::{HistArgs, HistKeyArg},
+    error::Failure,
     recording::Recording,
     sink::{HistKey, HistOptions, HistSink, MergedSink, Sink},
 };
@@ -27,6 +31,15 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         // Whom a connection belongs to is told with its transitions only.
         open: args.run.filters.kernel_decides(),
     };
+    if args.aggregate.aggregate {
+        if args.by.is_some() {
+            let why = "--by: with --aggregate nothing but the state is told apart";
+            return Err(Failure::Usage(why.to_owned()).into());
+        }
+        return Aggregate::attach(args.run, &args.aggregate, verbosity)?
+            .hist(options)
+            .await;
+    }
     let merged = options.clone();
     let view = View {
         alone: move || -> Box<dyn Sink> { Box::new(HistSink::new(options)) },

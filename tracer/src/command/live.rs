@@ -19,7 +19,7 @@ use crate::{
     logging,
     pipeline::{Outcome, Pipeline},
     recording::Recorder,
-    render::{dwells, ends},
+    render::{completeness::Completeness, dwells, ends},
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
     source::live::{LiveSource, LookOptions},
@@ -247,5 +247,10 @@ pub(super) fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8)
             logging::note(&line);
         }
     }
-    logging::note(&outcome.completeness.line());
+    tell_end(&outcome.completeness);
+}
+
+/// The line that ends every run.
+pub(super) fn tell_end(completeness: &Completeness) {
+    logging::note(&completeness.line());
 }

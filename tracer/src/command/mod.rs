@@ -1,5 +1,6 @@
 //! One file per verb: each wires a source to sinks and does nothing else.
 
+mod aggregate;
 mod check;
 mod docs;
 mod export;

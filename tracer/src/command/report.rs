@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::{
+    aggregate::Aggregate,
     live::Live,
     replay::{self, View},
 };
@@ -23,6 +24,15 @@ pub(super) async fn run(args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
         ReportFormat::Json => ReportSink::JSON,
         ReportFormat::Html => ReportSink::HTML,
     };
+    if args.aggregate.aggregate {
+        if args.format == ReportFormat::Html {
+            let why = "--format html: with --aggregate a report is text or json: when how many were open is not kept";
+            return Err(Failure::Usage(why.to_owned()).into());
+        }
+        return Aggregate::attach(args.run, &args.aggregate, verbosity)?
+            .report(render)
+            .await;
+    }
     let several = move |filter, hosts| ReportsSink::report(filter, hosts, render);
     watch(args.run, render, several, verbosity).await
 }

@@ -8,8 +8,9 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd},
 };
 use log::LevelFilter;
-use tracer_common::layout::{
-    SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+use tracer_common::{
+    layout::{SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
+    state::CLOSING,
 };
 
 use super::{object, probes::Options};
@@ -25,7 +26,18 @@ pub(super) struct Globals {
     pub timewait_hook: u32,
     pub timewait_handler: u64,
     pub has_cookie: bool,
+    /// For what is added up in the kernel: how many connections are followed at once; 0: none, it
+    /// streams.
+    pub connections: u32,
+    /// The same: jiffies in a second; 0: not known.
+    pub hz: u32,
 }
+
+/// Programs that count, each for itself: `COUNTING` of the kernel programs.
+const PROGRAMS: u32 = 9;
+
+/// States that somebody stays in: the last is CLOSING.
+pub(super) const STATES: u32 = CLOSING as u32 + 1;
 
 /// The object, its maps made, nothing loaded yet.
 pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
@@ -40,6 +52,8 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
     };
     let timewait = globals.timewait.words();
     let snapshot = globals.snapshot.words();
+    let adds_up = globals.connections > 0;
+    let entries = |count: u32| if adds_up { count } else { 1 };
     EbpfLoader::new()
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
@@ -52,9 +66,13 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         .override_global("SNAPSHOT_WITHOUT", &options.snapshot.without, true)
         .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
         .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
+        .override_global("JIFFIES_PER_SECOND", &globals.hz, true)
         .override_global("HAS_FILTER", &has_filter, true)
         .override_global("AYA_LOG_LEVEL", &level, true)
         .map_max_entries("EVENTS", options.ring_size)
+        .map_max_entries("LIVES", entries(globals.connections))
+        .map_max_entries("SUMS", entries(PROGRAMS))
+        .map_max_entries("DWELLS", entries(STATES))
         .load(object::bytes())
         .context("creating the maps")
 }

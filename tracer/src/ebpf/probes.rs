@@ -29,7 +29,7 @@ use crate::{
     stack::Symbols,
 };
 
-const TRACEPOINT: &str = "inet_sock_set_state";
+pub(super) const TRACEPOINT: &str = "inet_sock_set_state";
 
 /// Where state changes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,16 @@ impl Attached {
     pub(super) fn hook(&mut self, ebpf: &mut Ebpf, name: &'static str, target: &str) -> Result<()> {
         self.links.push(hook(ebpf, name, target)?);
         Ok(())
+    }
+
+    /// Detaches them all.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// How often those that are watched were skipped.
+    pub(super) fn skipped(&self) -> Result<u64> {
+        self.watched.iter().map(counters::recursion_misses).sum()
     }
 
     /// Counts what a program is skipped for as a loss.

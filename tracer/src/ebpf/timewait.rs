@@ -87,6 +87,43 @@ pub(super) fn attach(
         ],
         TimewaitSource::Sampling => &[],
     };
+    attach_all(ebpf, btf, hooks, attached)
+}
+
+/// The same where nothing is streamed: how long they lived, and why they ended, is added up.
+pub(super) fn attach_sums(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    source: TimewaitSource,
+    attached: &mut Attached,
+) -> Result<()> {
+    let hooks: &[(&'static str, &str)] = match source {
+        TimewaitSource::Fentry => &[
+            ("tw_alloc", ALLOC),
+            ("sum_tw_kill", KILL),
+            ("sum_tw_schedule", SCHEDULE),
+        ],
+        TimewaitSource::Kprobe => &[
+            ("tw_alloc_return", ALLOC),
+            ("tw_alloc_call", ALLOC),
+            ("sum_tw_kill_call", KILL),
+            ("sum_tw_schedule_call", SCHEDULE),
+        ],
+        TimewaitSource::Timer => &[
+            ("tw_timer_start", "timer_start"),
+            ("sum_timer_cancel", "timer_cancel"),
+        ],
+        TimewaitSource::Sampling => &[],
+    };
+    attach_all(ebpf, btf, hooks, attached)
+}
+
+fn attach_all(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    hooks: &[(&'static str, &str)],
+    attached: &mut Attached,
+) -> Result<()> {
     for (name, target) in hooks {
         verify(ebpf, btf, name, target)?;
         attached.hook(ebpf, name, target)?;

@@ -49,6 +49,21 @@ impl DurationHistogram {
         self.max_us = self.max_us.max(us);
     }
 
+    /// Counts what somebody else counted: how many of which µs, and exact sum and bounds of them all.
+    pub fn record_counted(
+        &mut self,
+        counted: impl IntoIterator<Item = (u64, u64)>,
+        sum_us: u64,
+        (min_us, max_us): (u64, u64),
+    ) {
+        for (us, count) in counted {
+            self.counts.saturating_record_n(us, count);
+        }
+        self.sum_us += u128::from(sum_us);
+        self.min_us = self.min_us.min(min_us);
+        self.max_us = self.max_us.max(max_us);
+    }
+
     /// Counts all that another of the same precision counted.
     pub fn merge(&mut self, other: &Self) {
         // It can't fail: both have the same bounds.
@@ -115,6 +130,30 @@ mod tests {
         assert_eq!(h.mean_us(), Some(500_500));
         let p50 = h.quantile_us(0.5).unwrap();
         assert!(p50.abs_diff(500_000) <= 5_000, "{p50}");
+    }
+
+    #[test]
+    fn buckets_of_the_kernel_are_its_own() {
+        use tracer_common::buckets::{BUCKETS, bucket, least_of};
+        let mut told = DurationHistogram::new().unwrap();
+        let mut counts = vec![0; BUCKETS];
+        let (mut sum, mut us) = (0, 1);
+        while us < MAX_US {
+            told.record(Duration::from_micros(us));
+            counts[bucket(us)] += 1;
+            sum += us;
+            us += us / 50 + 1;
+        }
+        let counted = counts.iter().enumerate().map(|(at, n)| (least_of(at), *n));
+        let mut added_up = DurationHistogram::new().unwrap();
+        let bounds = (told.min_us, told.max_us);
+        added_up.record_counted(counted.filter(|(_, n)| *n > 0), sum, bounds);
+        assert_eq!(added_up.count(), told.count());
+        assert_eq!(added_up.mean_us(), told.mean_us());
+        for percent in 0..=100 {
+            let q = f64::from(percent) / 100.0;
+            assert_eq!(added_up.quantile_us(q), told.quantile_us(q), "{percent} %");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracer_common::closing;
+
 use super::{
     closing::{ClosedFirst, EndReason, closed_first, end_reason},
     connection::{ConnId, Connection, Entry, Role},
@@ -510,20 +512,13 @@ impl Engine {
 
 /// The beginning of a connection or a listener: whatever was on the socket is over.
 const fn is_opening(change: &StateChange) -> bool {
-    matches!(
-        (change.from, change.to),
-        (TcpState::Close, TcpState::SynSent | TcpState::Listen)
-            | (TcpState::Listen, TcpState::SynRecv)
-    )
+    closing::is_opening(change.from as u8, change.to as u8)
 }
 
 /// Whether a full socket that leaves this state for good was a connection: no listener, and nothing
 /// that was never established.
 pub(super) const fn counts_as_closed(from: TcpState) -> bool {
-    !matches!(
-        from,
-        TcpState::Listen | TcpState::SynSent | TcpState::SynRecv
-    )
+    closing::counts_as_closed(from as u8)
 }
 
 /// One step of a connection's life.

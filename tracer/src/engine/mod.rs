@@ -3,6 +3,7 @@
 //! No clock, no I/O, no lock, no async: time comes in with each event. The same events give the
 //! same updates, whether they come from a kernel or from a file.
 
+mod added_up;
 mod adopt;
 mod closing;
 mod connection;
@@ -33,6 +34,7 @@ mod tuple;
 mod update;
 mod window;
 
+pub use added_up::AddedUp;
 pub use closing::{ClosedFirst, EndReason, Evidence, closed_first, end_reason};
 pub use connection::{ConnId, Role, SockId};
 pub use course::{Began, Course, Outcome};

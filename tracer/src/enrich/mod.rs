@@ -15,6 +15,7 @@ mod sysctl;
 
 pub use cgroup::CgroupPaths;
 pub use destroy::{Target, destroy};
+pub use iterators::take_in;
 pub use sampler::Sampler;
 pub use snapshot::{Means, Snapshot, take, try_sock_diag};
 pub use sysctl::sysctls;

@@ -133,6 +133,9 @@ impl Completeness {
         if ring_full > 0 {
             line += "; a larger --ring-size, or a narrower filter, loses less";
         }
+        if map_full > 0 {
+            line += "; a larger --max-connections, or a narrower filter, loses less";
+        }
         line
     }
 }

@@ -132,8 +132,8 @@ struct CloseWait<'a> {
     oldest_us: Option<u64>,
     opened_per_s: Option<f64>,
     closed_per_s: Option<f64>,
-    by_cause: BTreeMap<&'static str, u64>,
-    sockets: Vec<Socket<'a>>,
+    by_cause: Option<BTreeMap<&'static str, u64>>,
+    sockets: Option<Vec<Socket<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -160,10 +160,10 @@ struct Socket<'a> {
 
 #[derive(Serialize)]
 struct GroupsObject<'a> {
-    process: Vec<Row<'a>>,
-    local_port: Vec<Row<'a>>,
-    remote: Vec<Row<'a>>,
-    remote_port: Vec<Row<'a>>,
+    process: Option<Vec<Row<'a>>>,
+    local_port: Option<Vec<Row<'a>>>,
+    remote: Option<Vec<Row<'a>>>,
+    remote_port: Option<Vec<Row<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -363,13 +363,14 @@ fn close_wait(report: &Report) -> CloseWait<'_> {
     let waiting = &report.snapshot.close_wait;
     let oldest = waiting.oldest.iter().find_map(|w| w.open.age);
     let by_cause = waiting.by_cause.iter();
+    let is_known = !report.is_aggregated();
     CloseWait {
         open: waiting.open,
         oldest_us: oldest.map(micros),
         opened_per_s: report.per_second(figures.entered),
         closed_per_s: report.per_second(figures.left),
-        by_cause: by_cause.map(|(cause, n)| (cause.name(), *n)).collect(),
-        sockets: waiting.oldest.iter().map(|w| socket(w, report)).collect(),
+        by_cause: is_known.then(|| by_cause.map(|(cause, n)| (cause.name(), *n)).collect()),
+        sockets: is_known.then(|| waiting.oldest.iter().map(|w| socket(w, report)).collect()),
     }
 }
 
@@ -401,9 +402,13 @@ fn socket<'a>(waiting: &'a Waiting, report: &'a Report) -> Socket<'a> {
     }
 }
 
-fn group<'a>(report: &Report, groups: &'a Groups) -> Vec<Row<'a>> {
+/// `None`: nobody looked at single connections.
+fn group<'a>(report: &Report, groups: &'a Groups) -> Option<Vec<Row<'a>>> {
+    if report.is_aggregated() {
+        return None;
+    }
     let rows = groups.rows().into_iter();
-    rows.map(|(key, row)| Row {
+    let rows = rows.map(|(key, row)| Row {
         key: match key {
             GroupKey::Port(port) => Some(Key::Port(port)),
             other => rows::key(&other).map(|text| Key::Text(text.into_owned())),
@@ -418,8 +423,8 @@ fn group<'a>(report: &Report, groups: &'a Groups) -> Vec<Row<'a>> {
             .map(|_| stays(row.state(TcpState::TimeWait))),
         close_wait: stays(row.state(TcpState::CloseWait)),
         dwell: Dwells(row),
-    })
-    .collect()
+    });
+    Some(rows.collect())
 }
 
 fn stays(figures: Option<&StateFigures>) -> Stays {

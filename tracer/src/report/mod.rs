@@ -50,6 +50,9 @@ pub struct Hooks {
     pub reset: Option<String>,
     /// Sockets older than the window.
     pub snapshot: Option<String>,
+    /// Who added up what is not known one by one; only if somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<String>,
 }
 
 /// States in the order of a connection's life, as reports list them.
@@ -74,6 +77,12 @@ impl Report {
             hook if hook.split('+').any(|one| one == "sampling") => Some("sampled"),
             _ => Some("exact"),
         }
+    }
+
+    /// Whether it was added up without a look at single connections: their owners, groups and ages are
+    /// not known.
+    pub fn is_aggregated(&self) -> bool {
+        self.hooks.aggregate.is_some()
     }
 
     /// Whether anything is known of this state.

@@ -190,6 +190,8 @@ impl Sum {
             owner,
             reset,
             snapshot,
+            // Only a live run can be.
+            aggregate: _,
         } = &report.hooks;
         both(&mut hooks.state, state.as_deref());
         both(&mut hooks.time_wait, time_wait.as_deref());

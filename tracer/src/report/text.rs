@@ -240,7 +240,7 @@ fn time_wait(report: &Report, out: &mut String) -> Result<()> {
 
 fn close_wait(report: &Report, out: &mut String) -> Result<()> {
     let waiting = &report.snapshot.close_wait;
-    if waiting.open == 0 {
+    if waiting.open == 0 || report.is_aggregated() {
         return Ok(());
     }
     section(
@@ -370,6 +370,13 @@ fn basis(report: &Report, out: &mut String) -> Result<()> {
         hook(&hooks.owner),
         hook(&hooks.snapshot)
     )?;
+    if report.is_aggregated() {
+        writeln!(
+            out,
+            "  added up in the kernel: owners, groups and single sockets are not known;\n  \
+             percentiles are within 0.8 %"
+        )?;
+    }
     let c = &report.completeness;
     if c.complete {
         writeln!(

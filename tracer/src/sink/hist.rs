@@ -202,6 +202,20 @@ impl HistSink {
         record(keys, key, dwell);
     }
 
+    /// Counts dwells that somebody else counted.
+    pub fn count_all(&mut self, state: TcpState, dwells: &DurationHistogram) {
+        if !self.wants(state) {
+            return;
+        }
+        let keys = self.dwells.entry(state).or_default();
+        match keys.entry(Key::All) {
+            Entry::Occupied(there) => there.into_mut().merge(dwells),
+            Entry::Vacant(place) => {
+                place.insert(dwells.clone());
+            }
+        }
+    }
+
     fn print(
         &mut self,
         lane: usize,

@@ -79,6 +79,7 @@ pub fn hooks(start: &Start) -> Hooks {
         // Whose reset it was is asked of the socket when it changes to CLOSE.
         reset: some(&start.state).map(|_| "sk_err".to_owned()),
         snapshot: some(&start.snapshot),
+        aggregate: None,
     }
 }
 

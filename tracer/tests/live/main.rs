@@ -38,6 +38,7 @@ mod tool;
 mod wire;
 mod workload;
 
+mod test_aggregate;
 mod test_diagnose;
 mod test_diagnose_nginx;
 mod test_diagnose_waits;

@@ -1,0 +1,266 @@
+//! `--aggregate`: the kernel adds up, and what it added up is read once a second.
+//!
+//! No pipeline: there are no events. The sums are the engine's figures, and shown by the same views.
+
+use std::{fs, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use bytes::BufMut as _;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{live::tell_end, require};
+use crate::{
+    cli::{AggregateArgs, RunArgs},
+    clock,
+    ebpf::{
+        Kernel, SnapshotSource, StateSource, SumOptions, SumProbes, TimewaitSource, drop_privileges,
+    },
+    engine::{AddedUp, Engine, Limits, LossLedger, Mono, Span, TcpState, Update},
+    enrich,
+    error::Failure,
+    filter::Filter,
+    logging,
+    render::completeness::Completeness,
+    report::{self, Report},
+    shutdown::Shutdown,
+    sink::{HistOptions, HistSink, Output, Render, Sink as _, Start, WallClock, hooks},
+};
+
+/// How often the sums are read. Their dwells are of 32 bits: hours would do.
+const READING: Duration = Duration::from_secs(1);
+
+/// The time that programs which run while they are detached may take to finish.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// The kernel programs, attached and adding up.
+pub(super) struct Aggregate {
+    args: RunArgs,
+    probes: SumProbes,
+    output: Output,
+    start: Start,
+    began: (Mono, i64),
+}
+
+impl Aggregate {
+    /// Attaches, and takes in what is there.
+    pub(super) fn attach(args: RunArgs, wanted: &AggregateArgs, verbosity: u8) -> Result<Self> {
+        let unknown = args.filters.decided_later();
+        if !unknown.is_empty() {
+            let why = format!(
+                "--aggregate: {} can't be asked for: what is added up in the kernel does not know owners, nor \
+                 where else a connection was",
+                unknown.join(", ")
+            );
+            return Err(Failure::Usage(why).into());
+        }
+        let filter = Filter::try_from(args.filters.clone())?;
+        let kernel = Kernel::look();
+        require(&kernel)?;
+        let output = Output::open(args.output.as_deref())?;
+        let options = SumOptions {
+            options: args.live.options(filter, logging::level(verbosity)),
+            connections: wanted.max_connections,
+        };
+        let mut probes = SumProbes::attach(&kernel, &options)?;
+        let began = clock::pair();
+        let snapshot = take_in(&mut probes);
+        let start = start(kernel.release.clone(), &probes, snapshot);
+        announce(&start);
+        Ok(Self {
+            args,
+            probes,
+            output,
+            start,
+            began,
+        })
+    }
+
+    /// Shows a report at the end.
+    pub(super) async fn report(self, render: Render) -> Result<ExitCode> {
+        let (began, wall_ns) = self.began;
+        let mut clock = WallClock::default();
+        clock.set(began, wall_ns);
+        let start = self.start.clone();
+        let ended = self.run(None, |_, _| Ok(())).await?;
+        let (end, wall_ns) = ended.end;
+        let first = clock.at(began);
+        clock.set(end, wall_ns);
+        let hooks = report::Hooks {
+            aggregate: Some("kernel".to_owned()),
+            ..hooks(&start)
+        };
+        let report = Report {
+            host: start.host,
+            kernel: start.kernel,
+            start: first,
+            end: clock.at(end),
+            hooks,
+            completeness: ended.completeness,
+            snapshot: ended.added_up.snapshot(Span { start: began, end }),
+            hosts: Vec::new(),
+        };
+        let mut output = ended.output;
+        output.buffer().put_slice(&render(&report)?);
+        output.flush()?;
+        tell_end(&ended.completeness);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Draws histograms, interval after interval or at the end.
+    pub(super) async fn hist(self, options: HistOptions) -> Result<ExitCode> {
+        // How long those have stayed that are still there needs each of them.
+        let options = HistOptions {
+            open: false,
+            ..options
+        };
+        let every = options.interval;
+        let engine = Engine::new(Limits::default());
+        let mut sink = HistSink::new(options);
+        let mut shown = AddedUp::default();
+        let start = self.start.clone();
+        let (at, wall_ns) = self.began;
+        sink.update(&Update::Clock { at, wall_ns }, Output::nowhere().buffer())?;
+        let mut ended = {
+            let (sink, shown) = (&mut sink, &mut shown);
+            self.run(every, move |added_up, output| {
+                let (at, wall_ns) = clock::pair();
+                feed(sink, added_up, shown);
+                sink.update(&Update::Clock { at, wall_ns }, output.buffer())?;
+                sink.tick(&engine, output.buffer())
+            })
+            .await?
+        };
+        let _ = start;
+        feed(&mut sink, &ended.added_up, &mut shown);
+        let engine = Engine::new(Limits::default());
+        sink.end(&engine, &ended.completeness, ended.output.buffer())?;
+        ended.output.flush()?;
+        tell_end(&ended.completeness);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads once a second until the run is ended from outside. `each`: what to do with it, if it is to
+    /// be shown `every` so often.
+    async fn run(
+        self,
+        every: Option<Duration>,
+        mut each: impl FnMut(&AddedUp, &mut Output) -> Result<()>,
+    ) -> Result<Ended> {
+        let Self {
+            args,
+            mut probes,
+            mut output,
+            ..
+        } = self;
+        let mut shutdown = Shutdown::new(args.duration)?;
+        shutdown.run(&args.command, args.output.is_none())?;
+        drop_privileges()?;
+        let mut readings = interval_at(Instant::now() + READING, READING);
+        readings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                ended = shutdown.wait() => {
+                    ended?;
+                    break;
+                }
+                _ = readings.tick() => {}
+            }
+            let added_up = probes.read()?;
+            if every.is_some() {
+                each(added_up, &mut output)?;
+                if !output.flush()? {
+                    break;
+                }
+            }
+        }
+        probes.detach();
+        tokio::time::sleep(GRACE).await;
+        let added_up = probes.read()?.clone();
+        let account = probes.account()?;
+        let sums = &added_up.sums;
+        let ledger = LossLedger {
+            delivered: account.counters.submitted,
+            irregular: sums.irregular,
+            repeats: sums.repeats,
+            unknown_starts: sums.first_seen,
+            preexisting: sums.preexisting,
+            ..LossLedger::default()
+        };
+        Ok(Ended {
+            completeness: Completeness::new(&account, &ledger),
+            added_up,
+            end: clock::pair(),
+            output,
+        })
+    }
+}
+
+/// How it ended.
+struct Ended {
+    added_up: AddedUp,
+    completeness: Completeness,
+    end: (Mono, i64),
+    output: Output,
+}
+
+/// Gives a histogram what came since it was shown last.
+fn feed(sink: &mut HistSink, now: &AddedUp, shown: &mut AddedUp) {
+    for state in TcpState::ALL {
+        if let Some(dwells) = now.histogram_since(shown, state) {
+            sink.count_all(state, &dwells);
+        }
+    }
+    shown.clone_from(now);
+}
+
+/// The sockets that are there, if they can be looked at.
+fn take_in(probes: &mut SumProbes) -> Option<SnapshotSource> {
+    let taken = if probes.has_iterator() {
+        enrich::take_in(probes)
+    } else {
+        Err(anyhow::anyhow!("this kernel has no iterator over sockets"))
+    };
+    match taken.context("sockets older than the run are not known") {
+        Ok((namespaces, unreachable)) => {
+            log::debug!("{namespaces} network namespaces looked into, {unreachable} not");
+            Some(SnapshotSource::Iterators)
+        }
+        Err(error) => {
+            log::warn!("{error:#}");
+            None
+        }
+    }
+}
+
+fn start(kernel: String, probes: &SumProbes, snapshot: Option<SnapshotSource>) -> Start {
+    Start {
+        host: fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        kernel,
+        state: StateSource::TpBtf.name().to_owned(),
+        time_wait: probes
+            .timewait()
+            .map_or("none", TimewaitSource::name)
+            .to_owned(),
+        snapshot: snapshot.map_or("none", SnapshotSource::name).to_owned(),
+        owner: "none".to_owned(),
+        boot_id: None,
+    }
+}
+
+fn announce(start: &Start) {
+    let time_wait = match start.time_wait.as_str() {
+        "none" => " without TIME_WAIT".to_owned(),
+        hook => format!(", TIME_WAIT by {hook}"),
+    };
+    logging::note(&format!(
+        "added up in the kernel: owners, groups and single sockets are not known; percentiles are within 0.8 %"
+    ));
+    logging::note(&format!(
+        "tracing TCP state changes by {}{time_wait}, added up in the kernel; Ctrl-C ends",
+        start.state
+    ));
+}
