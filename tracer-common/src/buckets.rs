@@ -1,5 +1,10 @@
 //! How long stays were, counted: log-linear buckets, so that counts of many CPUs add up without error.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows inlined code; a call costs it more than it saves"
+)]
+
 /// Buckets of dwells: each holds values that differ by less than 1 part in 128, and those below 256 µs
 /// to the unit. They are those of the engine's histograms (`hdrhistogram` of two digits), so that one
 /// is the other without error.
@@ -9,6 +14,10 @@ pub const BUCKETS: usize = 4608;
 const PRECISION: u32 = 7;
 
 /// The bucket of a dwell. Above 2^42 µs (50 days) all are in the last.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "below BUCKETS, as the test holds it to"
+)]
 #[inline(always)]
 pub const fn bucket(us: u64) -> usize {
     let mut us = us;
@@ -28,7 +37,8 @@ pub const fn bucket(us: u64) -> usize {
         half /= 2;
     }
     power += 0_u64.wrapping_sub(rest) >> 63;
-    ((power as usize) << PRECISION) + (us >> (power & 63)) as usize
+    let place = (power << PRECISION) + (us >> (power & 63));
+    place as usize
 }
 
 /// Words of the buckets of one state. Two counts of 32 bits share a word, to be added to at once: the

@@ -4,6 +4,11 @@
 //! tracepoint took the stack. Where the kernel programs add up by themselves they look addresses up in
 //! [`Frames`]; else user space does, with the stack in a record.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows inlined code; a call costs it more than it saves"
+)]
+
 use crate::{closing::EndReason, state::FIN_WAIT2};
 
 /// A function on the way to a minisock's end.

@@ -1,6 +1,11 @@
 //! What is added up, instead of told: entered, left and how long, who closed first, why it ended. By
 //! which rules, [`crate::books`] says.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows inlined code; a call costs it more than it saves"
+)]
+
 use core::mem::size_of;
 
 use crate::{

@@ -103,6 +103,7 @@ pub const fn stamped(at_ns: u64, entry_stamp: u32) -> Option<u64> {
         return None;
     }
     let now_ms = at_ns / 1_000_000;
+    #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
     let ago_ms = (now_ms as u32).wrapping_sub(entry_stamp) as u64;
     // Older than a minisock ever gets: no such field, after all.
     if ago_ms >= u32::MAX as u64 / 2 {

@@ -16,7 +16,6 @@ pub const TIMER_HANDLER: &str = "tw_timer_handler";
 
 /// The functions that decide. Those between them and the hook (`inet_twsk_deschedule_put`,
 /// `timer_delete_sync` and the like) say nothing.
-
 const FRAMES: [(&str, Frame); 22] = [
     (TIMER_HANDLER, Frame::Expiry),
     ("call_timer_fn", Frame::Expiry),

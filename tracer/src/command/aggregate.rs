@@ -81,7 +81,7 @@ impl Aggregate {
         let mut clock = WallClock::default();
         clock.set(began, wall_ns);
         let start = self.start.clone();
-        let ended = self.run(None, |_, _| Ok(())).await?;
+        let ended = Box::pin(self.run(None, |_, _| Ok(()))).await?;
         let (end, wall_ns) = ended.end;
         let first = clock.at(began);
         clock.set(end, wall_ns);
@@ -117,22 +117,18 @@ impl Aggregate {
         let engine = Engine::new(Limits::default());
         let mut sink = HistSink::new(options);
         let mut shown = AddedUp::default();
-        let start = self.start.clone();
         let (at, wall_ns) = self.began;
-        sink.update(&Update::Clock { at, wall_ns }, Output::nowhere().buffer())?;
-        let mut ended = {
-            let (sink, shown) = (&mut sink, &mut shown);
-            self.run(every, move |added_up, output| {
-                let (at, wall_ns) = clock::pair();
-                feed(sink, added_up, shown);
-                sink.update(&Update::Clock { at, wall_ns }, output.buffer())?;
-                sink.tick(&engine, output.buffer())
-            })
-            .await?
+        // Nothing is printed yet: it is from when the intervals are counted.
+        let mut nowhere = Output::nowhere();
+        sink.update(&Update::Clock { at, wall_ns }, nowhere.buffer())?;
+        let each = |added_up: &AddedUp, output: &mut Output| {
+            let (at, wall_ns) = clock::pair();
+            feed(&mut sink, added_up, &mut shown);
+            sink.update(&Update::Clock { at, wall_ns }, output.buffer())?;
+            sink.tick(&engine, output.buffer())
         };
-        let _ = start;
+        let mut ended = Box::pin(self.run(every, each)).await?;
         feed(&mut sink, &ended.added_up, &mut shown);
-        let engine = Engine::new(Limits::default());
         sink.end(&engine, &ended.completeness, ended.output.buffer())?;
         ended.output.flush()?;
         tell_end(&ended.completeness);
@@ -256,9 +252,10 @@ fn announce(start: &Start) {
         "none" => " without TIME_WAIT".to_owned(),
         hook => format!(", TIME_WAIT by {hook}"),
     };
-    logging::note(&format!(
-        "added up in the kernel: owners, groups and single sockets are not known; percentiles are within 0.8 %"
-    ));
+    logging::note(
+        "added up in the kernel: owners, groups and single sockets are not known; percentiles are within \
+         0.8 %",
+    );
     logging::note(&format!(
         "tracing TCP state changes by {}{time_wait}, added up in the kernel; Ctrl-C ends",
         start.state

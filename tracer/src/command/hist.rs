@@ -36,9 +36,8 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
             let why = "--by: with --aggregate nothing but the state is told apart";
             return Err(Failure::Usage(why.to_owned()).into());
         }
-        return Aggregate::attach(args.run, &args.aggregate, verbosity)?
-            .hist(options)
-            .await;
+        let adding = Aggregate::attach(args.run, &args.aggregate, verbosity)?;
+        return Box::pin(adding.hist(options)).await;
     }
     let merged = options.clone();
     let view = View {

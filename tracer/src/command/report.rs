@@ -29,9 +29,8 @@ pub(super) async fn run(args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
             let why = "--format html: with --aggregate a report is text or json: when how many were open is not kept";
             return Err(Failure::Usage(why.to_owned()).into());
         }
-        return Aggregate::attach(args.run, &args.aggregate, verbosity)?
-            .report(render)
-            .await;
+        let adding = Aggregate::attach(args.run, &args.aggregate, verbosity)?;
+        return Box::pin(adding.report(render)).await;
     }
     let several = move |filter, hosts| ReportsSink::report(filter, hosts, render);
     watch(args.run, render, several, verbosity).await

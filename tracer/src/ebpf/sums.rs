@@ -48,7 +48,7 @@ pub struct SumProbes {
     sums: PerCpuArray<MapData, [u64; SUMS_WORDS]>,
     dwells: PerCpuArray<MapData, [u64; BUCKET_WORDS]>,
     /// What each CPU had counted of each state when it was read last.
-    read: Vec<Vec<[u64; BUCKET_WORDS]>>,
+    read: Vec<Vec<Vec<u64>>>,
     links: Attached,
     minisocks: Attached,
     first: ProgramFd,
@@ -151,7 +151,7 @@ impl SumProbes {
         let index = u32::try_from(state.index())?;
         let values = self.dwells.get(&index, 0).context("reading dwells")?;
         let last = &mut self.read[state.index()];
-        last.resize(values.len(), [0; BUCKET_WORDS]);
+        last.resize_with(values.len(), || vec![0; BUCKET_WORDS]);
         for (now, before) in values.iter().zip(last) {
             let words = now.iter().zip(before.iter()).enumerate();
             for (word, (now, before)) in words.filter(|(_, (now, before))| now != before) {
@@ -159,7 +159,7 @@ impl SumProbes {
                 self.total.count(state, word, short);
                 self.total.count(state, word + BUCKET_WORDS, long);
             }
-            *before = *now;
+            before.copy_from_slice(now);
         }
         Ok(())
     }
@@ -218,8 +218,9 @@ impl Rungs {
         }
         let mut probes = Probes::attach(kernel, options)?;
         if probes.source() != StateSource::TpBtf {
-            let failed = probes.attempts().iter().filter_map(|a| a.error.as_deref());
-            let why = failed.last().unwrap_or("the BTF tracepoint can't be used");
+            let mut attempts = probes.attempts().iter().rev();
+            let failed = attempts.find_map(|a| a.error.as_deref());
+            let why = failed.unwrap_or("the BTF tracepoint can't be used");
             return Err(impossible(why.to_owned()).into());
         }
         probes.detach();

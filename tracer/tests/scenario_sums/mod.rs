@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use tracer::engine::{EndReason, Event, EventBody, Minisock, Snapshot, TcpState};
+use tracer::engine::{
+    DurationHistogram, EndReason, Event, EventBody, Minisock, Snapshot, TcpState,
+};
 use tracer_common::{
     books::{Books, Change, End, Heir, Life, Lives},
     sums::Sums,
@@ -148,9 +150,9 @@ pub fn both(snapshot: &Snapshot, sums: &Sums) -> [String; 2] {
             figures.entered,
             figures.left,
             figures.left_unseen,
-            dwell.map_or(0, |d| d.count()),
-            dwell.and_then(|d| d.min_us()),
-            dwell.and_then(|d| d.max_us()),
+            dwell.map_or(0, DurationHistogram::count),
+            dwell.and_then(DurationHistogram::min_us),
+            dwell.and_then(DurationHistogram::max_us),
         )
         .unwrap();
         let stays = &sums.states[state.index()];
