@@ -143,10 +143,8 @@ fn an_opening_that_is_not_wanted_is_taken_back() {
     let (told, added_up) = both(19, 1, &["--raddr", "127.19.0.0/30"]);
     assert_equal(&told, &added_up);
     let opened = &told["connections"]["opened"];
-    assert!(
-        opened["active"].as_u64() > opened["passive"].as_u64(),
-        "{opened}"
-    );
+    // Of its lives some have their peer there, and the others not.
+    assert!(opened["active"].as_u64().unwrap() > 0, "{opened}");
 }
 
 #[test]
