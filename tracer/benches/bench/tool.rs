@@ -191,7 +191,7 @@ impl Tool {
             Ok(count)
         };
         match self {
-            Self::Nothing | Self::Empty | Self::Report => Ok(None),
+            Self::Nothing | Self::Empty | Self::Report | Self::Aggregate => Ok(None),
             Self::Trace(_) | Self::Tcpstates | Self::Bpftrace => {
                 let file = File::open(&written).context("reading what was written")?;
                 count(file).map(Some)
@@ -212,7 +212,10 @@ impl Tool {
 
     /// Whether it counts in its `lost` whatever it does not deliver.
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::Trace(_) | Self::Record | Self::Report)
+        matches!(
+            self,
+            Self::Trace(_) | Self::Record | Self::Report | Self::Aggregate
+        )
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     counters::{self, CounterMap},
     iterators::{Iterate, iterate},
     kernel::Kernel,
-    load::{Globals, STATES, descriptor, load, take_map, verify},
+    load::{Globals, STATES, descriptor, load, take_map, verify, verify_together},
     probes::{Attached, Options, Probes, StateSource, TRACEPOINT},
     timewait::{self, TimewaitSource},
     types::Types,
@@ -91,9 +91,7 @@ impl SumProbes {
         }
         // As those that stream: each looks for the notes of those before.
         let names = ["sum_state", "sum_state_twin", "sum_state_last"];
-        for name in names {
-            verify(&mut ebpf, &types.btf, name, TRACEPOINT)?;
-        }
+        verify_together(&mut ebpf, &types.btf, names, TRACEPOINT)?;
         let found = types.snapshot.clone().map_err(anyhow::Error::from);
         let found = found.and_then(|()| verify(&mut ebpf, &types.btf, "sum_found", "tcp"));
         if let Err(error) = &found {
