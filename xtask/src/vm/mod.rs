@@ -25,6 +25,9 @@ use crate::{apt, cargo, paths};
 const ALL: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 const DEFAULT: &str = "6.12";
 
+/// A guest that dies within so many seconds has not come to what it was booted for.
+const BOOTING: f64 = 15.0;
+
 /// Socket dumps and TUN devices are modules on Debian, and nothing in the guest loads modules on demand.
 const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
 
@@ -182,7 +185,14 @@ fn boot(args: &VmArgs, kernel: &str, several: bool, payload: &Payload) -> Result
             dir.clone()
         }
     });
-    boot.run(out.as_deref())
+    let watch = Stopwatch::start();
+    let outcome = boot.run(out.as_deref())?;
+    if outcome == Outcome::Died && watch.seconds() < BOOTING {
+        // Emulated CPUs now and then trip over a kernel that patches its own text.
+        println!("kernel {kernel} died while it booted: once more");
+        return boot.run(out.as_deref());
+    }
+    Ok(outcome)
 }
 
 struct Row<'a> {
