@@ -79,7 +79,7 @@ pub(crate) struct VmArgs {
 }
 
 impl VmArgs {
-    /// The live tests on every kernel of the matrix.
+    /// The live tests on every kernel of the matrix, in a time that a merge check has.
     pub(crate) fn all_kernels() -> Self {
         Self {
             kernels: Vec::new(),
@@ -91,7 +91,7 @@ impl VmArgs {
             out: None,
             memory: 2048,
             cpus: 2,
-            timeout: 900,
+            timeout: 480,
             verbose: false,
             command: Vec::new(),
         }
