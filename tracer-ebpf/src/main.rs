@@ -27,24 +27,26 @@ use aya_ebpf::{
     },
 };
 
+use self::probe::{set_state::Tell, sums::AddUp};
+
 /// `sock:inet_sock_set_state` with the socket at hand. Attached first.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state(ctx: BtfTracePointContext) -> i32 {
-    probe::set_state::first(&ctx);
+    probe::set_state::first::<Tell>(&ctx);
     0
 }
 
 /// The same, attached second: submits what the first was skipped for.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_twin(ctx: BtfTracePointContext) -> i32 {
-    probe::set_state::second(&ctx);
+    probe::set_state::second::<Tell>(&ctx);
     0
 }
 
 /// The same, attached last: submits what both were skipped for.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_last(ctx: BtfTracePointContext) -> i32 {
-    probe::set_state::last(&ctx);
+    probe::set_state::last::<Tell>(&ctx);
     0
 }
 
@@ -192,21 +194,21 @@ pub fn set_state_empty(_ctx: BtfTracePointContext) -> i32 {
 /// As [`set_state`], where changes are added up.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn sum_state(ctx: BtfTracePointContext) -> i32 {
-    probe::sums::first(&ctx);
+    probe::set_state::first::<AddUp>(&ctx);
     0
 }
 
 /// As [`set_state_twin`].
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn sum_state_twin(ctx: BtfTracePointContext) -> i32 {
-    probe::sums::second(&ctx);
+    probe::set_state::second::<AddUp>(&ctx);
     0
 }
 
 /// As [`set_state_last`].
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn sum_state_last(ctx: BtfTracePointContext) -> i32 {
-    probe::sums::last(&ctx);
+    probe::set_state::last::<AddUp>(&ctx);
     0
 }
 

@@ -52,33 +52,39 @@ pub struct End {
     pub unread: u32,
 }
 
+/// What a family of programs does with a change.
+pub trait Act {
+    /// `twin`: another program tells it than the one that the kernel skipped.
+    fn act(ctx: &BtfTracePointContext, change: &Change, twin: bool);
+}
+
 /// The program attached first.
 #[inline(always)]
-pub fn first(ctx: &BtfTracePointContext) {
+pub fn first<A: Act>(ctx: &BtfTracePointContext) {
     let change = Change::of(ctx, By::First);
     if !change.is_tcp() {
         return;
     }
     twin::note(change.sk, change.oldstate, change.newstate);
-    diagnostics::tell(ctx, change.submit(ctx, 0));
+    A::act(ctx, &change, false);
 }
 
 /// The program attached second.
 #[inline(always)]
-pub fn second(ctx: &BtfTracePointContext) {
-    catch(ctx, By::Second);
+pub fn second<A: Act>(ctx: &BtfTracePointContext) {
+    catch::<A>(ctx, By::Second);
 }
 
 /// The program attached last.
 #[inline(always)]
-pub fn last(ctx: &BtfTracePointContext) {
+pub fn last<A: Act>(ctx: &BtfTracePointContext) {
     twin::running(true);
-    catch(ctx, By::Last);
+    catch::<A>(ctx, By::Last);
     twin::running(false);
 }
 
 #[inline(always)]
-fn catch(ctx: &BtfTracePointContext, by: By) {
+fn catch<A: Act>(ctx: &BtfTracePointContext, by: By) {
     let last = matches!(by, By::Last);
     let change = Change::of(ctx, by);
     if twin::noted(change.sk, change.oldstate, change.newstate, last) || !change.is_tcp() {
@@ -88,7 +94,18 @@ fn catch(ctx: &BtfTracePointContext, by: By) {
         twin::note(change.sk, change.oldstate, change.newstate);
     }
     emit::count(by, |c| c.twin_caught += 1);
-    diagnostics::tell(ctx, change.submit(ctx, FLAG_TWIN));
+    A::act(ctx, &change, true);
+}
+
+/// User space is told.
+pub struct Tell;
+
+impl Act for Tell {
+    #[inline(always)]
+    fn act(ctx: &BtfTracePointContext, change: &Change, twin: bool) {
+        let flags = if twin { FLAG_TWIN } else { 0 };
+        diagnostics::tell(ctx, change.submit(ctx, flags));
+    }
 }
 
 /// The arguments of the tracepoint.

@@ -36,7 +36,6 @@ use crate::{
     globals::{HOOK_NONE, JIFFIES_PER_SECOND, SNAPSHOT_WITHOUT, TIMEWAIT_HOOK, offset},
     kernel::read,
     maps::{DWELLS, FRAMES, LIVES, STACKS, SUMS},
-    twin,
 };
 
 /// Those that are followed.
@@ -104,43 +103,14 @@ fn with_books(by: By, act: impl FnOnce(&mut Books<'_, Followed>) -> Counted) -> 
     })
 }
 
-/// `set_state`, the program attached first.
-#[inline(always)]
-pub fn first(ctx: &BtfTracePointContext) {
-    let change = set_state::Change::of(ctx, By::First);
-    if !change.is_tcp() {
-        return;
-    }
-    twin::note(change.sk, change.oldstate, change.newstate);
-    changed(ctx, &change, false);
-}
+/// It is added up here.
+pub struct AddUp;
 
-/// The program attached second.
-#[inline(always)]
-pub fn second(ctx: &BtfTracePointContext) {
-    catch(ctx, By::Second);
-}
-
-/// The program attached last.
-#[inline(always)]
-pub fn last(ctx: &BtfTracePointContext) {
-    twin::running(true);
-    catch(ctx, By::Last);
-    twin::running(false);
-}
-
-#[inline(always)]
-fn catch(ctx: &BtfTracePointContext, by: By) {
-    let last = matches!(by, By::Last);
-    let change = set_state::Change::of(ctx, by);
-    if twin::noted(change.sk, change.oldstate, change.newstate, last) || !change.is_tcp() {
-        return;
+impl set_state::Act for AddUp {
+    #[inline(always)]
+    fn act(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
+        changed(ctx, change, twin);
     }
-    if !last {
-        twin::note(change.sk, change.oldstate, change.newstate);
-    }
-    emit::count(by, |c| c.twin_caught += 1);
-    changed(ctx, &change, true);
 }
 
 #[inline(always)]
