@@ -3,7 +3,6 @@
 use std::{
     io::{ErrorKind, Read as _},
     mem::size_of,
-    sync::mpsc,
 };
 
 use anyhow::{Context as _, Result};
@@ -49,13 +48,11 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
         .iter()
         .map(|_| iterate.iterate_sockets().map(Some))
         .collect::<Result<_>>()?;
-    let count = namespaces.len();
-    let (tell, told) = mpsc::channel();
     let requests = !leaves_out(without, NEW_SYN_RECV);
-    let unreachable = namespaces::visit(namespaces, move |place, netns| {
+    Pass::of_sockets(began, namespaces, move |place, netns| {
         // An iterator shows the namespace of the thread that opens it.
         let Some(link) = links.get_mut(place).and_then(Option::take) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut found = records(&read(link)?, SocketFound::decode);
         found.retain(|socket| !leaves_out(without, socket.state));
@@ -63,17 +60,7 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
             sock_diag::dump(netns, !(1 << NEW_SYN_RECV), &mut found)
                 .context("looking at request sockets, which iterators can't")?;
         }
-        // Whoever waits for them waits until we have ended.
-        let _ = tell.send(found);
-        Ok(())
-    })?;
-    Ok(Pass {
-        began,
-        sockets: told.into_iter().flatten().collect(),
-        jiffy: clock::jiffy(),
-        namespaces: count - unreachable,
-        unreachable,
-        ..Pass::default()
+        Ok(found)
     })
 }
 

@@ -2,7 +2,7 @@
 //! changes meanwhile is told by its event, and what the engine has met already it does not take for
 //! older.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs::File, sync::mpsc, time::Duration};
 
 use anyhow::Result;
 use hashbrown::HashMap;
@@ -13,7 +13,7 @@ use tracer_common::{
     state::{LISTEN, NEW_SYN_RECV},
 };
 
-use super::{holders::Holders, iterators, process, sock_diag};
+use super::{holders::Holders, iterators, namespaces, process, sock_diag};
 use crate::{
     clock, decode,
     ebpf::Iterate,
@@ -49,6 +49,32 @@ pub(super) struct Pass {
     pub(super) unreachable: usize,
     /// Processes whose descriptors may not be read.
     pub(super) unreadable: usize,
+}
+
+impl Pass {
+    /// The sockets alone, of each of these namespaces. `look` is told what [`namespaces::visit`] tells.
+    pub(super) fn of_sockets(
+        began: Mono,
+        namespaces: Vec<File>,
+        mut look: impl FnMut(usize, u32) -> Result<Vec<SocketFound>> + Send + 'static,
+    ) -> Result<Self> {
+        let count = namespaces.len();
+        let (tell, told) = mpsc::channel();
+        let unreachable = namespaces::visit(namespaces, move |place, netns| {
+            let found = look(place, netns)?;
+            // Whoever waits for them waits until we have ended.
+            let _ = tell.send(found);
+            Ok(())
+        })?;
+        Ok(Self {
+            began,
+            sockets: told.into_iter().flatten().collect(),
+            jiffy: clock::jiffy(),
+            namespaces: count - unreachable,
+            unreachable,
+            ..Self::default()
+        })
+    }
 }
 
 /// What a look is taken with.

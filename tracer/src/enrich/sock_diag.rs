@@ -43,23 +43,10 @@ pub(super) fn pass(without: u32) -> Result<Pass> {
 
 /// The sockets alone.
 pub(super) fn sockets(began: Mono, without: u32) -> Result<Pass> {
-    let namespaces = namespaces::all();
-    let count = namespaces.len();
-    let (tell, told) = std::sync::mpsc::channel();
-    let unreachable = namespaces::visit(namespaces, move |_, netns| {
+    Pass::of_sockets(began, namespaces::all(), move |_, netns| {
         let mut found = Vec::new();
         dump(netns, without, &mut found)?;
-        // Whoever waits for them waits until we have ended.
-        let _ = tell.send(found);
-        Ok(())
-    })?;
-    Ok(Pass {
-        began,
-        sockets: told.into_iter().flatten().collect(),
-        jiffy: clock::jiffy(),
-        namespaces: count - unreachable,
-        unreachable,
-        ..Pass::default()
+        Ok(found)
     })
 }
 
