@@ -20,7 +20,7 @@ use super::{
     layout,
     load::{Globals, descriptor, hook, load, loading, program, take_map, verify_together},
     selftest,
-    timewait::{self, AcceptSource, TimewaitSource},
+    timewait::{self, AcceptSource, Lives, TimewaitSource},
     tracefs,
     types::Types,
 };
@@ -249,7 +249,8 @@ impl Probes {
         // What tells of minisocks is attached before what relies on it.
         let mut others = Attached::default();
         if let Some(source) = timewait {
-            timewait::attach(&mut ebpf, btf, source, &mut others).map_err(unavailable)?;
+            timewait::attach(&mut ebpf, btf, source, Lives::Told, &mut others)
+                .map_err(unavailable)?;
         }
         // Loaded before any is attached, and attached in this order: each looks for the notes of
         // those before.

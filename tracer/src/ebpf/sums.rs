@@ -20,7 +20,7 @@ use super::{
     kernel::Kernel,
     load::{Globals, STATES, descriptor, load, take_map, verify, verify_together},
     probes::{Attached, Options, Probes, StateSource, TRACEPOINT},
-    timewait::{self, TimewaitSource},
+    timewait::{self, Lives, TimewaitSource},
     types::Types,
 };
 use crate::{
@@ -87,7 +87,13 @@ impl SumProbes {
         prepare(&mut ebpf, &options, &rungs.symbols)?;
         let mut minisocks = Attached::default();
         if let Some(source) = rungs.timewait {
-            timewait::attach_sums(&mut ebpf, &types.btf, source, &mut minisocks)?;
+            timewait::attach(
+                &mut ebpf,
+                &types.btf,
+                source,
+                Lives::AddedUp,
+                &mut minisocks,
+            )?;
         }
         // As those that stream: each looks for the notes of those before.
         let names = ["sum_state", "sum_state_twin", "sum_state_last"];

@@ -61,70 +61,64 @@ pub(super) fn require(source: TimewaitSource) -> Result<()> {
     Ok(())
 }
 
+/// What becomes of the lives of minisocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lives {
+    /// They are streamed.
+    Told,
+    /// How long they lasted, and why they ended, is added up in the kernel.
+    AddedUp,
+}
+
+impl TimewaitSource {
+    /// The programs, each with what it is attached to.
+    const fn hooks(self, lives: Lives) -> &'static [(&'static str, &'static str)] {
+        match (self, lives) {
+            (Self::Fentry, Lives::Told) => &[
+                ("tw_alloc", ALLOC),
+                ("tw_kill", KILL),
+                ("tw_schedule", SCHEDULE),
+            ],
+            (Self::Fentry, Lives::AddedUp) => &[
+                ("tw_alloc", ALLOC),
+                ("sum_tw_kill", KILL),
+                ("sum_tw_schedule", SCHEDULE),
+            ],
+            // The return first: a call without its return would leave its note behind.
+            (Self::Kprobe, Lives::Told) => &[
+                ("tw_alloc_return", ALLOC),
+                ("tw_alloc_call", ALLOC),
+                ("tw_kill_call", KILL),
+                ("tw_schedule_call", SCHEDULE),
+            ],
+            (Self::Kprobe, Lives::AddedUp) => &[
+                ("tw_alloc_return", ALLOC),
+                ("tw_alloc_call", ALLOC),
+                ("sum_tw_kill_call", KILL),
+                ("sum_tw_schedule_call", SCHEDULE),
+            ],
+            (Self::Timer, Lives::Told) => &[
+                ("tw_timer_start", "timer_start"),
+                ("tw_timer_cancel", "timer_cancel"),
+            ],
+            (Self::Timer, Lives::AddedUp) => &[
+                ("tw_timer_start", "timer_start"),
+                ("sum_timer_cancel", "timer_cancel"),
+            ],
+            (Self::Sampling, _) => &[],
+        }
+    }
+}
+
 /// Loads and attaches one rung.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     btf: &Btf,
     source: TimewaitSource,
+    lives: Lives,
     attached: &mut Attached,
 ) -> Result<()> {
-    let hooks: &[(&'static str, &str)] = match source {
-        TimewaitSource::Fentry => &[
-            ("tw_alloc", ALLOC),
-            ("tw_kill", KILL),
-            ("tw_schedule", SCHEDULE),
-        ],
-        TimewaitSource::Kprobe => &[
-            // The return first: a call without its return would leave its note behind.
-            ("tw_alloc_return", ALLOC),
-            ("tw_alloc_call", ALLOC),
-            ("tw_kill_call", KILL),
-            ("tw_schedule_call", SCHEDULE),
-        ],
-        TimewaitSource::Timer => &[
-            ("tw_timer_start", "timer_start"),
-            ("tw_timer_cancel", "timer_cancel"),
-        ],
-        TimewaitSource::Sampling => &[],
-    };
-    attach_all(ebpf, btf, hooks, attached)
-}
-
-/// The same where nothing is streamed: how long they lived, and why they ended, is added up.
-pub(super) fn attach_sums(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    source: TimewaitSource,
-    attached: &mut Attached,
-) -> Result<()> {
-    let hooks: &[(&'static str, &str)] = match source {
-        TimewaitSource::Fentry => &[
-            ("tw_alloc", ALLOC),
-            ("sum_tw_kill", KILL),
-            ("sum_tw_schedule", SCHEDULE),
-        ],
-        TimewaitSource::Kprobe => &[
-            ("tw_alloc_return", ALLOC),
-            ("tw_alloc_call", ALLOC),
-            ("sum_tw_kill_call", KILL),
-            ("sum_tw_schedule_call", SCHEDULE),
-        ],
-        TimewaitSource::Timer => &[
-            ("tw_timer_start", "timer_start"),
-            ("sum_timer_cancel", "timer_cancel"),
-        ],
-        TimewaitSource::Sampling => &[],
-    };
-    attach_all(ebpf, btf, hooks, attached)
-}
-
-fn attach_all(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    hooks: &[(&'static str, &str)],
-    attached: &mut Attached,
-) -> Result<()> {
-    for (name, target) in hooks {
+    for (name, target) in source.hooks(lives) {
         verify(ebpf, btf, name, target)?;
         attached.hook(ebpf, name, target)?;
         attached.watch(ebpf, name)?;
