@@ -72,6 +72,39 @@ impl OlderThan {
     }
 }
 
+/// Those that are asked for, and how many more there are.
+struct Chosen {
+    older_than: OlderThan,
+    sockets: Vec<StuckSocket>,
+    younger: usize,
+}
+
+impl Chosen {
+    const fn of(older_than: OlderThan) -> Self {
+        Self {
+            older_than,
+            sockets: Vec::new(),
+            younger: 0,
+        }
+    }
+
+    fn take(&mut self, age: Age, describe: impl FnOnce() -> StuckSocket) {
+        if self.older_than.admits(age) {
+            self.sockets.push(describe());
+        } else {
+            self.younger += 1;
+        }
+    }
+
+    /// Ties by what stays the same from run to run.
+    fn oldest_first(mut self) -> (Vec<StuckSocket>, usize) {
+        let key = |s: &StuckSocket| (s.tuple.local.port, s.tuple.remote.port, s.cookie);
+        self.sockets
+            .sort_by(|a, b| (b.age.at_least.cmp(&a.age.at_least)).then(key(a).cmp(&key(b))));
+        (self.sockets, self.younger)
+    }
+}
+
 /// A socket that lingers.
 #[derive(Clone, Debug)]
 pub struct StuckSocket {
@@ -148,21 +181,13 @@ impl Engine {
         wanted: impl Fn(TcpState) -> bool,
         older_than: impl Into<OlderThan>,
     ) -> (Vec<StuckSocket>, usize) {
-        let older_than = older_than.into();
-        let mut sockets = Vec::new();
-        let mut younger = 0;
+        let mut chosen = Chosen::of(older_than.into());
         for seen in self.looks.sockets().filter(|s| wanted(s.facts.state)) {
-            let Some((age, entered, connection)) = self.age(now, seen) else {
-                continue;
-            };
-            if !older_than.admits(age) {
-                younger += 1;
-                continue;
+            if let Some((age, entered, connection)) = self.age(now, seen) {
+                chosen.take(age, || self.describe(now, seen, age, entered, connection));
             }
-            sockets.push(self.describe(now, seen, age, entered, connection));
         }
-        sort(&mut sockets);
-        (sockets, younger)
+        chosen.oldest_first()
     }
 
     /// `None`: it has left the state since.
@@ -303,10 +328,4 @@ impl Engine {
         let owner = self.processes.owner(pid, OwnerSource::FdScan);
         self.processes.facts(owner).copied()
     }
-}
-
-/// Oldest first; ties by what stays the same from run to run.
-fn sort(sockets: &mut [StuckSocket]) {
-    let key = |s: &StuckSocket| (s.tuple.local.port, s.tuple.remote.port, s.cookie);
-    sockets.sort_by(|a, b| (b.age.at_least.cmp(&a.age.at_least)).then(key(a).cmp(&key(b))));
 }

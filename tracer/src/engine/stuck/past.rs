@@ -1,7 +1,7 @@
 //! Which sockets lingered at some moment of a recording. The latest look at them may be long ago then:
 //! what has changed since is told by the state changes, and of what came since nobody knows why it stays.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashSet;
 
@@ -13,7 +13,7 @@ use super::{
         state::TcpState,
         time::Mono,
     },
-    Age, OlderThan, StuckSocket,
+    Age, Chosen, OlderThan, StuckSocket,
     cause::unseen,
 };
 
@@ -28,16 +28,7 @@ impl Engine {
         wanted: impl Fn(TcpState) -> bool,
         older_than: impl Into<OlderThan>,
     ) -> (Vec<StuckSocket>, usize) {
-        let older_than = older_than.into();
-        let mut sockets = Vec::new();
-        let mut younger = 0;
-        let mut take = |socket: StuckSocket| {
-            if older_than.admits(socket.age) {
-                sockets.push(socket);
-            } else {
-                younger += 1;
-            }
-        };
+        let mut chosen = Chosen::of(older_than.into());
         let mut shown = HashSet::new();
         for seen in self.looks.sockets().filter(|s| wanted(s.facts.state)) {
             let Some((age, entered, connection)) = self.age(now, seen) else {
@@ -48,14 +39,14 @@ impl Engine {
                 continue;
             }
             shown.extend(connection.map(|connection| connection.id));
-            take(self.describe(now, seen, age, entered, connection));
+            chosen.take(age, || self.describe(now, seen, age, entered, connection));
         }
         let others = self.table.iter().filter(|c| wanted(c.state));
         for connection in others.filter(|c| !shown.contains(&c.id) && !self.is_gone(c)) {
-            take(self.describe_unseen(now, connection));
+            let age = age_unseen(now, connection);
+            chosen.take(age, || self.describe_unseen(connection, age));
         }
-        super::sort(&mut sockets);
-        (sockets, younger)
+        chosen.oldest_first()
     }
 
     /// Whether the latest look should have shown it, and did not: its end was not seen.
@@ -66,23 +57,14 @@ impl Engine {
     }
 
     /// What its state changes tell of a socket that no look has shown in its state.
-    fn describe_unseen(&self, now: Mono, connection: &Connection) -> StuckSocket {
-        let is_known = connection.entry > Entry::Unseen;
-        let exact = connection.entry == Entry::Exact;
+    fn describe_unseen(&self, connection: &Connection, age: Age) -> StuckSocket {
         let entered = (connection.entry > Entry::NotLater).then_some(connection.since);
         let (cause, evidence) = unseen(connection.state, self.looks.latest().is_some());
         StuckSocket {
             conn: Some(connection.id),
             cookie: connection.cookie,
             state: connection.state,
-            age: Age {
-                at_least: if is_known {
-                    now.since(connection.since)
-                } else {
-                    std::time::Duration::ZERO
-                },
-                exact,
-            },
+            age,
             entered,
             looked: None,
             tuple: connection.tuple,
@@ -107,5 +89,17 @@ impl Engine {
             cause,
             evidence,
         }
+    }
+}
+
+/// How long it has been in its state, as far as its state changes tell.
+fn age_unseen(now: Mono, connection: &Connection) -> Age {
+    Age {
+        at_least: if connection.entry > Entry::Unseen {
+            now.since(connection.since)
+        } else {
+            Duration::ZERO
+        },
+        exact: connection.entry == Entry::Exact,
     }
 }
