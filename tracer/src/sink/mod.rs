@@ -14,6 +14,7 @@ mod report;
 mod reports;
 mod row;
 mod row_json;
+mod span;
 mod stamp;
 mod stuck;
 mod watch;

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use bytes::{BufMut as _, BytesMut};
 
-use super::{Sink, Start, row::WallClock};
+use super::{Sink, Start, span::Covered};
 use crate::{
     diagnose,
-    engine::{Engine, Mono, Snapshot, Span, Update, Window},
+    engine::{Engine, Snapshot, Update, Window},
     filter::Filter,
     render::completeness::Completeness,
     report::{self, Hooks, Report},
@@ -24,10 +24,7 @@ pub struct ReportSink {
     filter: Filter,
     render: Render,
     start: Start,
-    clock: WallClock,
-    first_clock: WallClock,
-    began: Option<Mono>,
-    latest: Mono,
+    covered: Covered,
     window: Window,
 }
 
@@ -39,28 +36,22 @@ impl ReportSink {
             filter,
             render,
             start: Start::default(),
-            clock: WallClock::default(),
-            first_clock: WallClock::default(),
-            began: None,
-            latest: Mono(0),
+            covered: Covered::default(),
             window: Window::new(states),
         }
     }
 
     /// What was counted.
     pub(super) fn report(&mut self, engine: &Engine, completeness: &Completeness) -> Report {
-        let began = self.began.unwrap_or(self.latest);
-        let span = Span {
-            start: began,
-            end: self.latest,
-        };
+        let span = self.covered.span();
         let window = std::mem::take(&mut self.window);
         let snapshot: Snapshot = window.close(engine, span, |t| self.filter.wants(t));
+        let (start, end) = self.covered.times();
         Report {
             host: self.start.host.clone(),
             kernel: self.start.kernel.clone(),
-            start: self.first_clock.at(began),
-            end: self.clock.at(self.latest),
+            start,
+            end,
             hooks: hooks(&self.start),
             completeness: *completeness,
             snapshot,
@@ -92,21 +83,14 @@ impl Sink for ReportSink {
     fn update(&mut self, update: &Update, _out: &mut BytesMut) -> Result<()> {
         match update {
             Update::Transition(t) => {
-                let began = *self.began.get_or_insert(t.at);
+                let began = self.covered.event(t.at);
                 let wanted = self.filter.wants_owner(t);
                 self.window.transition(t, began, wanted);
             }
             Update::Irregular(irregularity) => self.window.irregular(irregularity),
             Update::Forgotten(conn) => self.window.forget(*conn),
             Update::Cgroup(fact) => self.filter.learn(fact),
-            Update::Clock { at, wall_ns } => {
-                if self.began.is_none() {
-                    self.began = Some(*at);
-                    self.first_clock.set(*at, *wall_ns);
-                }
-                self.latest = *at;
-                self.clock.set(*at, *wall_ns);
-            }
+            Update::Clock { at, wall_ns } => self.covered.clock(*at, *wall_ns),
             // The completeness tells.
             Update::Lost { .. } => {}
         }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use hashbrown::HashMap;
 use tracer_common::filter::Verdict;
 
-use super::row::WallClock;
+use super::span::Covered;
 use crate::{
     anonymize::Pseudonyms,
     engine::{Engine, Life, Lives, Mono, StateSet, Transition, Update},
@@ -24,10 +24,7 @@ pub(super) struct Whole {
     filter: Filter,
     states: StateSet,
     pseudonyms: Option<Rc<Pseudonyms>>,
-    clock: WallClock,
-    first_clock: WallClock,
-    began: Option<Mono>,
-    latest: Mono,
+    covered: Covered,
     lives: Lives,
     cgroups: HashMap<u64, Arc<str>>,
     unwanted: u64,
@@ -66,14 +63,14 @@ impl Whole {
 
     /// ns since 1970.
     pub(super) fn wall_ns(&self, at: Mono) -> Option<i64> {
-        i64::try_from(self.clock.at(at)?.as_nanosecond()).ok()
+        i64::try_from(self.covered.at(at)?.as_nanosecond()).ok()
     }
 
     /// Takes it in; a connection that is over now, if it is wanted.
     pub(super) fn update(&mut self, update: &Update) -> Option<Life> {
         let over = match update {
             Update::Transition(t) => {
-                let began = *self.began.get_or_insert(t.at);
+                let began = self.covered.event(t.at);
                 self.lives.transition(t, began)
             }
             Update::Irregular(irregularity) => self.lives.irregular(irregularity),
@@ -90,12 +87,7 @@ impl Whole {
                 None
             }
             Update::Clock { at, wall_ns } => {
-                if self.began.is_none() {
-                    self.began = Some(*at);
-                    self.first_clock.set(*at, *wall_ns);
-                }
-                self.latest = *at;
-                self.clock.set(*at, *wall_ns);
+                self.covered.clock(*at, *wall_ns);
                 None
             }
             Update::Lost { .. } => None,
@@ -110,9 +102,11 @@ impl Whole {
         mut each: impl FnMut(&Self, Life) -> Result<()>,
     ) -> Result<()> {
         let mut lives = std::mem::take(&mut self.lives);
-        lives.close(engine, self.latest, |life| match self.wanted(life) {
-            Some(life) => each(self, life),
-            None => Ok(()),
+        lives.close(engine, self.covered.span().end, |life| {
+            match self.wanted(life) {
+                Some(life) => each(self, life),
+                None => Ok(()),
+            }
         })
     }
 
@@ -148,8 +142,7 @@ impl Whole {
 
     /// The bounds of what was read.
     pub(super) fn span(&self) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>) {
-        let began = self.began.unwrap_or(self.latest);
-        (self.first_clock.at(began), self.clock.at(self.latest))
+        self.covered.times()
     }
 
     /// Transitions that were told of connections that the recording's filter turned out not to want.
