@@ -2,13 +2,13 @@
 //!
 //! No pipeline: there are no events. The sums are the engine's figures, and shown by the same views.
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bytes::BufMut as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{live::tell_end, require};
+use super::{live, require};
 use crate::{
     cli::{AggregateArgs, RunArgs},
     clock,
@@ -102,7 +102,7 @@ impl Aggregate {
         let mut output = ended.output;
         output.buffer().put_slice(&render(&report)?);
         output.flush()?;
-        tell_end(&ended.completeness);
+        live::tell_end(&ended.completeness);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -131,7 +131,7 @@ impl Aggregate {
         feed(&mut sink, &ended.added_up, &mut shown);
         sink.end(&engine, &ended.completeness, ended.output.buffer())?;
         ended.output.flush()?;
-        tell_end(&ended.completeness);
+        live::tell_end(&ended.completeness);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -231,10 +231,7 @@ fn take_in(probes: &mut SumProbes) -> Option<SnapshotSource> {
 
 fn start(kernel: String, probes: &SumProbes, snapshot: Option<SnapshotSource>) -> Start {
     Start {
-        host: fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
+        host: live::host(),
         kernel,
         state: StateSource::TpBtf.name().to_owned(),
         time_wait: probes

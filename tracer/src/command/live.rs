@@ -161,14 +161,17 @@ fn engine(looks: bool) -> Engine {
     engine
 }
 
+/// What this host calls itself.
+pub(super) fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// What the run stands on.
 fn start(kernel: String, source: &LiveSource) -> Start {
     let probes = source.probes();
     Start {
-        host: fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
+        host: host(),
         kernel,
         state: probes.source().name().to_owned(),
         time_wait: probes
