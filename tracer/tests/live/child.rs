@@ -31,6 +31,35 @@ const HOLD: &str = "TCPDWELL_LIVE_CHILD_HOLD";
 const SERVE: &str = "TCPDWELL_LIVE_CHILD_SERVE";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
+/// Processes that end with the test, however that ends.
+#[derive(Debug, Default)]
+pub(crate) struct Children(Vec<Child>);
+
+impl Children {
+    pub(crate) fn push(&mut self, child: Child) {
+        self.0.push(child);
+    }
+
+    /// Their ids, in the order in which they came.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.0.iter().map(Child::id).collect()
+    }
+
+    /// Ends them now.
+    pub(crate) fn end(&mut self) {
+        for mut child in self.0.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// The binary and the arguments that lead to [`child_process`].
 pub(crate) fn command_line() -> Vec<std::ffi::OsString> {
     let me = env::current_exe().unwrap().into_os_string();

@@ -16,7 +16,7 @@ use crate::{
     clock::{Span, mono_ns, timed},
     destroy::destroy,
     lives_by_hand as by_hand,
-    netns::sysctl,
+    netns::{Netns, sysctl},
     spawn, tables,
     wire::Wire,
     workload::{Lane, listen},
@@ -484,6 +484,29 @@ fn gone(local: u16, remote: u16) -> Span {
 
 /// Some lives that share a network namespace (and its sysctls), side by side.
 type Group = fn(Lane) -> Vec<Box<dyn FnOnce() -> Vec<Life> + Send>>;
+
+/// A namespace for each group, in which ports and addresses may be the same.
+pub(crate) fn namespaces(groups: &[Group], test: u8) -> Vec<Netns<Vec<Life>>> {
+    let lane = Lane { test, space: 0 };
+    let space = |group: &Group| {
+        let group = *group;
+        Netns::new(move |_| {
+            let lives: Vec<_> = group(lane).into_iter().map(thread::spawn).collect();
+            let lives = lives.into_iter().flat_map(|l| l.join().unwrap());
+            lives.collect()
+        })
+    };
+    groups.iter().map(space).collect()
+}
+
+/// All lives, by group, and how many of them came to TIME_WAIT. Over when all of them are.
+pub(crate) fn live(spaces: Vec<Netns<Vec<Life>>>) -> (Vec<Vec<Life>>, usize) {
+    let running: Vec<_> = spaces.into_iter().map(Netns::start).collect();
+    let lives: Vec<Vec<Life>> = running.into_iter().map(|r| r.join().unwrap()).collect();
+    let waits = lives.iter().flatten();
+    let waits = waits.filter(|l| l.states.contains(&"TIME_WAIT")).count();
+    (lives, waits)
+}
 
 /// All groups. The namespace goes when the last of a group's lives is over.
 pub(crate) const GROUPS: [Group; 6] = [

@@ -1,6 +1,6 @@
 //! What a run of the tool left behind.
 
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Output};
 
 use crate::row::{KEYS, Row};
 
@@ -10,6 +10,16 @@ pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status,
+            stdout: output.stdout,
+            stderr: output.stderr,
+        }
+    }
 }
 
 /// The line `completeness: ...`.

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::{
     hidden,
-    lives::{GROUPS, Life},
-    netns::Netns,
+    lives::{GROUPS, live, namespaces},
     observed::Finished,
     skip::{Noise, turn},
     small::{SMALL, namespace},
@@ -39,17 +38,7 @@ fn both(test: u8, groups: usize, more: &[&str]) -> (Value, Value) {
 
 fn once(test: u8, groups: usize, more: &[&str]) -> (Finished, Finished) {
     // Not those that wait for a minute.
-    let spaces: Vec<_> = GROUPS[..groups]
-        .iter()
-        .map(|group| {
-            let lane = Lane { test, space: 0 };
-            Netns::new(move |_| {
-                let lives: Vec<_> = group(lane).into_iter().map(std::thread::spawn).collect();
-                let lives = lives.into_iter().flat_map(|l| l.join().unwrap());
-                lives.collect::<Vec<Life>>()
-            })
-        })
-        .collect();
+    let spaces = namespaces(&GROUPS[..groups], test);
     let listed: Vec<String> = spaces.iter().map(|s| s.inode.to_string()).collect();
     let netns = listed.join(",");
     let mut args = vec!["--netns", &netns];
@@ -58,10 +47,7 @@ fn once(test: u8, groups: usize, more: &[&str]) -> (Finished, Finished) {
     let adds_up = report(args.iter().copied().chain(["--aggregate"]));
     // Who tells when the namespaces are gone.
     let watch = Tool::attached(&mut trace(["--format", "ndjson", "--netns", &netns]));
-    let running: Vec<_> = spaces.into_iter().map(Netns::start).collect();
-    let lives: Vec<Vec<Life>> = running.into_iter().map(|r| r.join().unwrap()).collect();
-    let waits = lives.iter().flatten();
-    let waits = waits.filter(|l| l.states.contains(&"TIME_WAIT")).count();
+    let (_, waits) = live(spaces);
     watch.purged(waits);
     drop(watch);
     let finished = (streams.interrupt(), adds_up.interrupt());

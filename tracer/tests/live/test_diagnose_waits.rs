@@ -4,7 +4,6 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::Child,
     thread,
     time::Duration,
 };
@@ -12,7 +11,8 @@ use std::{
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 use crate::{
-    child, clock,
+    child::{self, Children},
+    clock,
     skip::{Noise, turn},
     spawn, tables,
     test_diagnose::{TEST, connections, diagnosed, finding, findings, ip, is_fine},
@@ -46,16 +46,7 @@ fn at(i: usize) -> SocketAddr {
 struct Kept {
     sockets: Vec<TcpStream>,
     listeners: Vec<TcpListener>,
-    children: Vec<Child>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
+    children: Children,
 }
 
 /// Accepted connections whose clients have sent this, and closed.

@@ -24,7 +24,7 @@ use crate::{
     observed::Finished,
     skip::{Noise, turn},
     steady::Steady,
-    tool::{Tool, binary, trace},
+    tool::{Tool, binary, replay, verify},
 };
 
 /// Does something where a disk of these options is mounted, which nobody else sees.
@@ -52,16 +52,6 @@ fn onto(verb: &str, path: &Path, port: u16) -> Command {
     command.args([verb, "-o"]).arg(path);
     command.args(["--netns", &netns.to_string(), "--rport", &port.to_string()]);
     command
-}
-
-fn replay(path: &Path) -> Finished {
-    let mut command = trace(["--format", "ndjson", "--from"]);
-    let output = command.arg(path).output().unwrap();
-    Finished {
-        status: output.status,
-        stdout: output.stdout,
-        stderr: output.stderr,
-    }
 }
 
 /// Of a [`Steady`] load to this port: how many connections are there from beginning to end, as their
@@ -111,7 +101,7 @@ fn a_full_disk_ends_a_recording_that_can_be_read() {
         let safe = format!("{bytes} bytes of whole blocks are safe in it");
         assert!(said.contains(&safe), "{bytes}: {said}");
 
-        let replayed = replay(&path);
+        let replayed = replay(&path, &["--format", "ndjson"]);
         replayed.assert_success();
         let said = replayed.diagnostics();
         assert!(said.contains("not ended in order"), "{said}");
@@ -212,7 +202,7 @@ fn a_disk_that_hangs_holds_up_nobody() {
     finished.assert_success();
     let completeness = finished.completeness();
     assert_eq!(completeness.lost, 0, "{completeness:?}");
-    let replayed = replay(&path);
+    let replayed = replay(&path, &["--format", "ndjson"]);
     replayed.assert_success();
     assert_eq!(replayed.completeness(), completeness);
     let whole = whole_lives(&replayed, port);
@@ -236,11 +226,9 @@ fn a_signal_ends_a_recording_in_order() {
         load.stop();
         finished.assert_success();
         finished.completeness();
-        let mut verify = Command::new(binary());
-        let output = verify.arg("verify").arg(&path).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        let replayed = replay(&path);
+        let (code, said) = verify(&path);
+        assert_eq!(code, Some(0), "{said}");
+        let replayed = replay(&path, &["--format", "ndjson"]);
         assert_eq!(replayed.completeness(), finished.completeness());
         assert!(whole_lives(&replayed, port) >= 199);
     }

@@ -6,7 +6,6 @@ use std::{
     io::Read as _,
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::MetadataExt as _,
-    path::Path,
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -17,11 +16,10 @@ use rustix::{net::sockopt, process::Signal};
 
 use crate::{
     clock::{Span, mono_ns, timed, until},
-    observed::Finished,
     row::Row,
     skip::{Noise, turn},
     spawn,
-    tool::{PATIENCE, Tool, binary, trace},
+    tool::{PATIENCE, Tool, binary, replay},
 };
 
 /// A kill comes within so long of the beginning, some before the first block is written.
@@ -50,16 +48,6 @@ fn connects(to: SocketAddr, stop: &AtomicBool) -> Vec<Span> {
         connects.push(span);
     }
     connects
-}
-
-fn replay(path: &Path) -> Finished {
-    let mut command = trace(["--format", "ndjson", "--from"]);
-    let output = command.arg(path).output().unwrap();
-    Finished {
-        status: output.status,
-        stdout: output.stdout,
-        stderr: output.stderr,
-    }
 }
 
 /// Records under load, and kills after so long; how much is missing.
@@ -107,7 +95,7 @@ fn killed_after(wait: Duration) -> Duration {
         (load.join().unwrap(), killed)
     });
 
-    let replayed = replay(&path);
+    let replayed = replay(&path, &["--format", "ndjson"]);
     replayed.assert_success();
     let said = replayed.diagnostics();
     assert!(said.contains("not ended in order"), "{said}");

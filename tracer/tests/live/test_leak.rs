@@ -2,7 +2,6 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
-    process::Child,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +13,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    child, clock,
+    child::{self, Children},
+    clock,
     netns::Netns,
     skip::{Noise, turn},
     spawn,
@@ -29,18 +29,6 @@ const LANE: Lane = Lane { test: 28, space: 0 };
 const SERVERS: [(u64, u64, u64); 4] = [(85, 1, 0), (40, 1, 20), (5, 3000, 0), (20, 300, 0)];
 /// Which of them leaks: two a second.
 const LEAKS: usize = 1;
-
-/// Ended with the test, however that ends.
-struct Servers(Vec<Child>);
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-}
 
 /// Ends the clients when it is dropped.
 struct Over(Arc<AtomicBool>);
@@ -66,13 +54,13 @@ fn verdicts(look: &Value) -> Vec<(u64, String, Value)> {
 fn watched(source: &'static str, done: impl Fn(Duration, u64, &Value) -> bool + Send + 'static) {
     Netns::new(move |netns| {
         let over = Over(Arc::new(AtomicBool::new(false)));
-        let mut children = Servers(Vec::new());
+        let mut children = Children::default();
         let mut addresses = Vec::new();
         for (place, (_, delay, leak)) in SERVERS.into_iter().enumerate() {
             let port = LANE.port(place);
             let (listener, _) = listen(SocketAddr::new(LANE.address(1), port));
             addresses.push(listener.local_addr().unwrap());
-            children.0.push(child::serves(&listener, delay, leak));
+            children.push(child::serves(&listener, delay, leak));
         }
         let args = ["--watch", "--interval", "1s", "--older-than", "0"];
         let args = [&args[..], &["--snapshot-source", source]].concat();
@@ -95,7 +83,7 @@ fn watched(source: &'static str, done: impl Fn(Duration, u64, &Value) -> bool + 
                 })
             })
             .collect();
-        let leaking = u64::from(children.0[LEAKS].id());
+        let leaking = u64::from(children.ids()[LEAKS]);
         let mut judged = 0;
         let found = clock::until(Duration::from_mins(3), || {
             let printed = tool.printed();

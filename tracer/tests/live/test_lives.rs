@@ -5,12 +5,10 @@ use std::{collections::BTreeMap, process::Command};
 
 use crate::{
     clock::Span,
-    lives::{GROUPS, Life},
-    netns::Netns,
+    lives::{GROUPS, Life, live, namespaces},
     row::Row,
     skip::{Noise, is_scaled_down, turn},
     tool::{Tool, binary, trace},
-    workload::Lane,
 };
 
 /// Times between what a program sees of the kernel's doings and what the kernel says.
@@ -48,27 +46,13 @@ fn run(rung: &str, test: u8) {
     if !has_rung(&name, rung) {
         return;
     }
-    let spaces: Vec<_> = GROUPS
-        .into_iter()
-        .map(|group| {
-            // Each group has a namespace of its own: ports and addresses may be the same.
-            let lane = Lane { test, space: 0 };
-            Netns::new(move |_| {
-                let lives: Vec<_> = group(lane).into_iter().map(std::thread::spawn).collect();
-                let lives = lives.into_iter().flat_map(|l| l.join().unwrap());
-                lives.collect::<Vec<Life>>()
-            })
-        })
-        .collect();
+    let spaces = namespaces(&GROUPS, test);
     let inodes: Vec<u32> = spaces.iter().map(|s| s.inode).collect();
     let listed: Vec<String> = inodes.iter().map(u32::to_string).collect();
     let netns = listed.join(",");
     let options = ["--format", "ndjson", "--tw-source", rung, "--netns", &netns];
     let tool = Tool::attached(&mut trace(options));
-    let running: Vec<_> = spaces.into_iter().map(Netns::start).collect();
-    let lives: Vec<Vec<Life>> = running.into_iter().map(|r| r.join().unwrap()).collect();
-    let waits = lives.iter().flatten();
-    let waits = waits.filter(|l| l.states.contains(&"TIME_WAIT")).count();
+    let (lives, waits) = live(spaces);
     tool.purged(waits);
     let finished = tool.interrupt();
     finished.assert_success();

@@ -22,7 +22,7 @@ use crate::{
     skip::{Noise, turn},
     small::{SMALL, namespace, of_netns},
     test_diagnose::{TEST, connections, finding, ip},
-    tool::{PATIENCE, Tool, binary, trace},
+    tool::{PATIENCE, Tool, binary, replay, trace, verify},
     workload::{Lane, listen},
 };
 
@@ -34,24 +34,6 @@ fn record(path: &Path, netns: u32) -> Command {
     command.args(["record", "-o"]).arg(path);
     command.args(["--netns", &netns.to_string()]);
     command
-}
-
-/// `trace --from`, with these arguments.
-fn replay(path: &Path, arguments: &[&str]) -> Finished {
-    let mut command = trace(arguments);
-    let output = command.arg("--from").arg(path).output().unwrap();
-    Finished {
-        status: output.status,
-        stdout: output.stdout,
-        stderr: output.stderr,
-    }
-}
-
-fn verify(path: &Path) -> (Option<i32>, String) {
-    let mut command = Command::new(binary());
-    let output = command.arg("verify").arg(path).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    (output.status.code(), said)
 }
 
 /// A place for recordings, gone afterwards.
@@ -226,11 +208,7 @@ fn a_flight_recorder_writes_when_it_is_asked() {
     assert_eq!(code, Some(0), "{said}");
     let mut both = trace(["--format", "ndjson", "--strict", "--from"]);
     let output = both.args([&second, &path]).output().unwrap();
-    let replayed = Finished {
-        status: output.status,
-        stdout: output.stdout,
-        stderr: output.stderr,
-    };
+    let replayed = Finished::from(output);
     replayed.assert_success();
     assert_eq!(replayed.completeness(), finished.completeness());
     let rows = replayed.rows();

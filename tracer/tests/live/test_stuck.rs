@@ -5,7 +5,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command},
+    process::Command,
     sync::mpsc,
     thread,
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    child,
+    child::{self, Children},
     clock::{self, Span, timed},
     netns::Netns,
     observed::Finished,
@@ -54,16 +54,7 @@ struct Kept {
     stuck: Vec<Stuck>,
     sockets: Vec<TcpStream>,
     listeners: Vec<TcpListener>,
-    children: Vec<Child>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
+    children: Children,
 }
 
 impl Kept {
@@ -73,7 +64,7 @@ impl Kept {
             stuck: Vec::new(),
             sockets: Vec::new(),
             listeners: Vec::new(),
-            children: Vec::new(),
+            children: Children::default(),
         };
         let (served, _) = listen(SocketAddr::new(LANE.address(1), served));
         let us = std::process::id();

@@ -7,7 +7,6 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
-    process::Child,
     sync::mpsc,
     thread,
 };
@@ -15,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    child,
+    child::{self, Children},
     netns::Netns,
     peer::Peer,
     skip::{Noise, turn},
@@ -42,17 +41,14 @@ struct Expected {
 /// Processes and sockets that are kept until it is dropped.
 #[derive(Default)]
 struct Kept {
-    children: Vec<Child>,
+    children: Children,
     sockets: Vec<TcpStream>,
     cgroup: Option<PathBuf>,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.children.end();
         if let Some(cgroup) = &self.cgroup {
             fs::remove_dir(cgroup).unwrap();
         }

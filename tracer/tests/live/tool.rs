@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -33,6 +33,20 @@ pub(crate) fn trace<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
     let mut command = Command::new(binary());
     command.arg("trace").args(args);
     command
+}
+
+/// `tcpdwell trace` of a recording, with more arguments.
+pub(crate) fn replay(path: &Path, arguments: &[&str]) -> Finished {
+    let mut command = trace(arguments);
+    command.arg("--from").arg(path).output().unwrap().into()
+}
+
+/// `tcpdwell verify` of a recording: how it ended, and what it said.
+pub(crate) fn verify(path: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(binary());
+    let output = command.arg("verify").arg(path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
 }
 
 /// A running tool.
