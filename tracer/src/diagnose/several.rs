@@ -103,14 +103,12 @@ struct Recording<'a> {
 /// One object: as of one recording, and each finding says on which host.
 pub fn render_json(diagnoses: &Diagnoses) -> Result<Vec<u8>> {
     let all = &diagnoses.0;
-    let mut completeness: Option<Completeness> = None;
-    for of in all {
-        match &mut completeness {
-            Some(sum) => sum.add(&of.completeness),
-            none => *none = Some(of.completeness),
-        }
-    }
-    let Some(completeness) = completeness else {
+    let each = all.iter().map(|of| of.completeness);
+    let together = each.reduce(|mut sum, more| {
+        sum.add(&more);
+        sum
+    });
+    let Some(completeness) = together else {
         return Ok(Vec::new());
     };
     let lacking = all.iter().flat_map(|of| {

@@ -63,7 +63,7 @@ impl Life {
             life.opened = Some(t.at);
         } else {
             let before = t.dwell.or(t.at_least).unwrap_or_default();
-            let from = Mono(t.at.0.saturating_sub(nanos(before)));
+            let from = t.at.minus(before);
             life.enter(t.from, from, is_older(t, start) && t.dwell.is_some());
         }
         life
@@ -71,7 +71,7 @@ impl Life {
 
     fn found(open: &OpenSocket, now: Mono) -> Self {
         let mut life = Self::new(Course::found(&open.last, open.in_minisock), &open.last);
-        let from = Mono(now.0.saturating_sub(nanos(open.age.unwrap_or_default())));
+        let from = now.minus(open.age.unwrap_or_default());
         life.enter(open.last.to, from, open.age_is_exact);
         life
     }
@@ -141,10 +141,6 @@ impl Life {
     pub fn state(&self) -> Option<TcpState> {
         self.stays.last().map(|stay| stay.state)
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// See the module.

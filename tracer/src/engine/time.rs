@@ -19,6 +19,13 @@ impl Mono {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// This much earlier.
+    #[inline]
+    pub fn minus(self, duration: Duration) -> Self {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(ns))
+    }
+
     /// This much later.
     #[inline]
     pub fn plus(self, duration: Duration) -> Self {

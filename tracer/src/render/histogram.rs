@@ -37,7 +37,7 @@ pub fn draw(counts: &DurationHistogram, unit: Unit, out: &mut impl Write) -> fmt
     let most = rows.iter().map(|row| row.2).max().unwrap_or(0);
     writeln!(out, "     {:<19} : count     distribution", unit.name())?;
     for (low, high, count) in rows {
-        let stars = stars(count, most);
+        let stars = stars(count, most, STARS);
         writeln!(
             out,
             "{low:>10} -> {high:<10} : {count:<8} |{:<STARS$}|",
@@ -47,12 +47,13 @@ pub fn draw(counts: &DurationHistogram, unit: Unit, out: &mut impl Write) -> fmt
     writeln!(out, "  {}", summary(counts, unit))
 }
 
-/// At least one where there is anything.
-fn stars(count: u64, most: u64) -> usize {
-    let scaled = (u128::from(count) * STARS as u128)
+/// How many stars stand for a count where the largest fills the width: at least one where there is
+/// anything.
+pub fn stars(count: u64, most: u64, width: usize) -> usize {
+    let scaled = (u128::from(count) * width as u128)
         .checked_div(u128::from(most))
         .unwrap_or(0);
-    let scaled = usize::try_from(scaled).unwrap_or(STARS);
+    let scaled = usize::try_from(scaled).unwrap_or(width);
     if count > 0 { scaled.max(1) } else { 0 }
 }
 

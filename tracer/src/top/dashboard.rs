@@ -244,8 +244,7 @@ impl Dashboard {
             playback.seek(playback.at().plus(step));
             return true;
         }
-        let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
-        self.wish = Wish::Restart(Mono(playback.at().0.saturating_sub(step)));
+        self.wish = Wish::Restart(playback.at().minus(step));
         false
     }
 }

@@ -8,21 +8,16 @@ use super::{
     listed::{Listed, Subject},
     model::{By, Model, Tally, Wait},
 };
-use crate::engine::{GroupKey, TcpState};
+use crate::{
+    engine::{GroupKey, TcpState},
+    report::LISTED_STATES,
+};
 
 /// The states in the order of a connection's life, as they are listed. CLOSE is none to be in.
-pub const STATES: [TcpState; 10] = [
-    TcpState::Listen,
-    TcpState::SynSent,
-    TcpState::SynRecv,
-    TcpState::Established,
-    TcpState::FinWait1,
-    TcpState::FinWait2,
-    TcpState::Closing,
-    TcpState::TimeWait,
-    TcpState::CloseWait,
-    TcpState::LastAck,
-];
+pub const STATES: &[TcpState; 10] = {
+    let [states @ .., _close] = &LISTED_STATES;
+    states
+};
 
 /// A part of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Stuck sockets taken together: by who holds them, and on which port.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use hashbrown::HashMap;
 
@@ -25,6 +25,15 @@ impl Port {
             Self::Local(local)
         } else {
             Self::Remote(remote)
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(port) => write!(f, "on port {port}"),
+            Self::Remote(port) => write!(f, "to port {port}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::{
     super::{
-        connection::{Connection, Entry, Role},
+        connection::{Connection, Entry},
         machine::Engine,
         time::Mono,
     },
@@ -203,14 +203,8 @@ impl Engine {
         let Some(close_waits) = &mut self.close_waits else {
             return;
         };
-        let served = match connection.role {
-            Role::ActiveOpen => false,
-            Role::PassiveOpen => true,
-            Role::Unknown => {
-                let port = connection.tuple.local.port;
-                self.looks.listens(connection.netns, port)
-            }
-        };
+        let port = connection.tuple.local.port;
+        let served = self.looks.serves(connection.role, connection.netns, port);
         close_waits.left(at, connection, served);
     }
 
@@ -220,11 +214,7 @@ impl Engine {
         for socket in sockets.iter().filter(|s| s.owner.pid != 0) {
             let key = LeakKey {
                 pid: socket.owner.pid,
-                port: Port::of(
-                    socket.served,
-                    socket.tuple.local.port,
-                    socket.tuple.remote.port,
-                ),
+                port: socket.port(),
             };
             open.entry(key).or_default().push(socket);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::{HashMap, hash_map::Entry};
 
 use super::super::{
-    connection::{Entry as Known, SockId},
+    connection::{Entry as Known, Role, SockId},
     inspected::{Descriptors, Inspected, Looked},
     machine::Engine,
     state::TcpState,
@@ -134,8 +134,23 @@ impl Looks {
         exact.or_else(|| there.iter().find(any)).map(|s| &s.facts)
     }
 
+    /// Whether this host serves a connection on this port of its own: its role tells, else that somebody
+    /// listens there.
+    pub(super) fn serves(&self, role: Role, netns: u32, port: u16) -> bool {
+        match role {
+            Role::ActiveOpen => false,
+            Role::PassiveOpen => true,
+            Role::Unknown => self.listens(netns, port),
+        }
+    }
+
+    /// Whether a process is known to be stopped, by a signal or a debugger.
+    pub fn is_stopped(&self, pid: u32) -> bool {
+        self.descriptors_of(pid).is_some_and(|d| d.stopped)
+    }
+
     /// Whether somebody listens on this port there.
-    pub(super) fn listens(&self, netns: u32, port: u16) -> bool {
+    fn listens(&self, netns: u32, port: u16) -> bool {
         self.listeners.contains_key(&(netns, port))
     }
 

@@ -247,7 +247,7 @@ impl Engine {
             None => &facts.holders,
         };
         for pid in cause::processes(holders) {
-            if self.looks.descriptors_of(pid).is_some_and(|d| d.stopped) {
+            if self.looks.is_stopped(pid) {
                 evidence += &format!("; pid {pid} is stopped");
             }
         }
@@ -265,11 +265,11 @@ impl Engine {
             looked: Some(seen.at),
             tuple: facts.tuple,
             netns: facts.netns,
-            served: match connection.map_or(Role::Unknown, |c| c.role) {
-                Role::ActiveOpen => false,
-                Role::PassiveOpen => true,
-                Role::Unknown => self.looks.listens(facts.netns, facts.tuple.local.port),
-            },
+            served: self.looks.serves(
+                connection.map_or(Role::Unknown, |c| c.role),
+                facts.netns,
+                facts.tuple.local.port,
+            ),
             owner,
             process: self.processes.facts(owner).copied(),
             holders: Arc::clone(&facts.holders),

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 
 use super::{
     super::{
-        connection::{Connection, Entry, Role},
+        connection::{Connection, Entry},
         inspected::Looked,
         machine::Engine,
         state::TcpState,
@@ -69,14 +69,11 @@ impl Engine {
             looked: None,
             tuple: connection.tuple,
             netns: connection.netns,
-            served: match connection.role {
-                Role::ActiveOpen => false,
-                Role::PassiveOpen => true,
-                Role::Unknown => {
-                    let port = connection.tuple.local.port;
-                    self.looks.listens(connection.netns, port)
-                }
-            },
+            served: self.looks.serves(
+                connection.role,
+                connection.netns,
+                connection.tuple.local.port,
+            ),
             owner: connection.owner,
             process: self.processes.facts(connection.owner).copied(),
             holders: Arc::default(),

@@ -1,9 +1,12 @@
 //! Rows of figures by key: bounded, what comes later is folded into one.
 
 use hashbrown::{HashMap, HashSet};
-use tracer_common::address::Address;
+use tracer_common::address::{Address, is_unspecified};
 
-use super::{super::owner::ProcessName, figures::GroupRow};
+use super::{
+    super::{connection::Role, owner::ProcessName, update::Transition},
+    figures::GroupRow,
+};
 
 /// Keys that have a row of their own; the rest goes into [`GroupKey::Other`].
 pub const MAX_GROUP_ROWS: usize = 1000;
@@ -27,6 +30,35 @@ pub enum GroupKey {
     Unknown,
     /// Keys beyond [`MAX_GROUP_ROWS`].
     Other,
+}
+
+impl GroupKey {
+    /// Who holds a connection.
+    #[inline]
+    pub fn process_of(t: &Transition) -> Self {
+        t.process.map_or(Self::Unknown, |p| Self::Process(p.name))
+    }
+
+    /// The port of a connection that this host serves.
+    #[inline]
+    pub const fn local_port_of(t: &Transition) -> Self {
+        match (t.role, t.tuple.local.port()) {
+            (Role::ActiveOpen, _) => Self::ActiveOpen,
+            (_, None) => Self::Unknown,
+            (Role::PassiveOpen, Some(port)) => Self::Port(port),
+            (Role::Unknown, Some(port)) => Self::PerhapsPort(port),
+        }
+    }
+
+    /// A connection's peer.
+    #[inline]
+    pub fn remote_of(t: &Transition) -> Self {
+        if is_unspecified(&t.tuple.remote.address) {
+            Self::Unknown
+        } else {
+            Self::Address(t.tuple.remote.address)
+        }
+    }
 }
 
 /// Where a row is.

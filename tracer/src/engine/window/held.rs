@@ -47,7 +47,8 @@ pub struct Holdings {
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     ports: HashMap<(Address, Endpoint, u32), PortUse>,
-    listening: HashSet<(u32, u16)>,
+    /// Network namespace and port of those that listen.
+    pub(super) listening: HashSet<(u32, u16)>,
     orphans: u64,
 }
 

@@ -17,7 +17,6 @@ mod waits;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use tracer_common::address::is_unspecified;
 
 use self::{figures::Subject, story::Story};
 pub use self::{
@@ -84,12 +83,6 @@ pub struct GroupSet {
 impl GroupSet {
     /// The rows that a connection belongs to.
     fn subject(&mut self, t: &Transition) -> Subject {
-        let local = match (t.role, t.tuple.local.port()) {
-            (Role::ActiveOpen, _) => GroupKey::ActiveOpen,
-            (_, None) => GroupKey::Unknown,
-            (Role::PassiveOpen, Some(port)) => GroupKey::Port(port),
-            (Role::Unknown, Some(port)) => GroupKey::PerhapsPort(port),
-        };
         let remote_port = match (t.role, t.tuple.remote.port()) {
             (Role::PassiveOpen, _) => GroupKey::PassiveOpen,
             (Role::ActiveOpen, Some(port)) => GroupKey::Port(port),
@@ -99,18 +92,10 @@ impl GroupSet {
                 None => GroupKey::Unknown,
             },
         };
-        let remote = t.tuple.remote;
         Subject {
-            process: self.process.place(
-                t.process
-                    .map_or(GroupKey::Unknown, |p| GroupKey::Process(p.name)),
-            ),
-            local_port: self.local_port.place(local),
-            remote: self.remote.place(if is_unspecified(&remote.address) {
-                GroupKey::Unknown
-            } else {
-                GroupKey::Address(remote.address)
-            }),
+            process: self.process.place(GroupKey::process_of(t)),
+            local_port: self.local_port.place(GroupKey::local_port_of(t)),
+            remote: self.remote.place(GroupKey::remote_of(t)),
             remote_port: self.remote_port.place(remote_port),
             pid: t.owner.pid,
         }
@@ -192,7 +177,7 @@ impl Window {
         let (seen, _) = engine.stuck(span.end, is_close_wait, Duration::ZERO);
         let causes = seen.iter().filter_map(|s| Some((s.conn?, s.cause)));
         let causes: HashMap<ConnId, Cause> = causes.collect();
-        let (mut counted, mut listening) = (HashSet::new(), HashSet::new());
+        let mut counted = HashSet::new();
         let mut holdings = held::Counting::default();
         let mut served = engine.listening_ports();
         for open in engine.open_sockets(span.end) {
@@ -208,9 +193,6 @@ impl Window {
             if counts {
                 let is_served = served.contains(&t.tuple.local.port);
                 holdings.take(&open, story.course.began == Began::Opened, is_served);
-            }
-            if counts && t.to == TcpState::Listen {
-                listening.insert((t.netns, t.tuple.local.port));
             }
             if counts && t.to == TcpState::CloseWait {
                 counted.extend(t.conn);
@@ -228,13 +210,14 @@ impl Window {
         served.extend(self.groups.local_port.ports());
         self.groups.local_port.resolve_ports(&served, true);
         self.groups.remote_port.resolve_ports(&served, false);
+        let waits = waits::waits(engine, span.end, seen, &counted, &holdings.listening);
         Snapshot {
             span,
             unwatched: Duration::ZERO,
             totals: self.totals,
             groups: self.groups,
             close_wait: close_wait.finish(),
-            waits: waits::waits(engine, span.end, &seen, &counted, &listening),
+            waits,
             holdings: holdings.finish(),
             sysctls: engine.sysctls().clone(),
         }

@@ -87,14 +87,11 @@ impl Queue {
 pub(super) fn waits(
     engine: &Engine,
     now: Mono,
-    sockets: &[StuckSocket],
+    mut sockets: Vec<StuckSocket>,
     counted: &HashSet<ConnId>,
     listening: &HashSet<(u32, u16)>,
 ) -> Waits {
-    let sockets = sockets
-        .iter()
-        .filter(|s| s.conn.is_some_and(|conn| counted.contains(&conn)));
-    let sockets: Vec<StuckSocket> = sockets.cloned().collect();
+    sockets.retain(|s| s.conn.is_some_and(|conn| counted.contains(&conn)));
     let leaks = engine.leaks(now, &sockets);
     let leaks: BTreeMap<LeakKey, Leak> = leaks.into_iter().map(|leak| (leak.key, leak)).collect();
     let mut groups: BTreeMap<(Cause, Vec<u32>, Port), Waiters> = BTreeMap::new();
@@ -109,14 +106,10 @@ pub(super) fn waits(
                 _ => None,
             };
             let files = first.and_then(|pid| engine.looks().descriptors_of(pid));
-            let is_stopped = |pid: &u32| {
-                let descriptors = engine.looks().descriptors_of(*pid);
-                descriptors.is_some_and(|d| d.stopped)
-            };
             Waiters {
                 cause: socket.cause,
                 name: first.and_then(|pid| engine.process(pid)).map(|p| p.name),
-                stopped: pids.iter().any(is_stopped),
+                stopped: pids.iter().any(|pid| engine.looks().is_stopped(*pid)),
                 pids,
                 port,
                 sockets: 0,

@@ -9,7 +9,7 @@ use super::{View, json::until_limit};
 use crate::{
     engine::{
         Engine, TcpState,
-        stuck::{Cause, Group, LINGERING, Leak, Port, StuckSocket, Verdict, groups, one_each},
+        stuck::{Cause, Group, LINGERING, Leak, StuckSocket, Verdict, groups, one_each},
     },
     render::{age, escape},
     sink::row::known_address,
@@ -115,10 +115,7 @@ fn brief(duration: std::time::Duration) -> String {
 
 fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
     let example = &view.sockets[group.example];
-    let port = match group.port {
-        Port::Local(port) => format!("on port {port}"),
-        Port::Remote(port) => format!("to port {port}"),
-    };
+    let port = group.port;
     let never = group
         .causes
         .iter()
@@ -250,10 +247,7 @@ fn files(
 fn next(view: &View<'_>, group: &Group, example: &StuckSocket) -> Option<String> {
     let past = view.sink.options.past;
     let pid = group.pids.first().copied();
-    let is_stopped = |pid: &&u32| {
-        let files = view.engine.looks().descriptors_of(**pid);
-        files.is_some_and(|files| files.stopped)
-    };
+    let is_stopped = |pid: &&u32| view.engine.looks().is_stopped(**pid);
     if let Some(pid) = group.pids.iter().find(is_stopped) {
         return Some(format!(
             "pid {pid} is stopped, by a signal or a debugger: by whom, and why? kill -CONT {pid} \

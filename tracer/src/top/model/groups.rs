@@ -2,9 +2,8 @@
 //! nothing was heard for a minute give way to new ones, and what they counted goes into one row.
 
 use hashbrown::HashMap;
-use tracer_common::address::is_unspecified;
 
-use crate::engine::{ClosedFirst, GroupKey, Role, Transition};
+use crate::engine::{ClosedFirst, GroupKey, Transition};
 
 /// Rows that have a key of their own.
 const MAX_ROWS: usize = 1000;
@@ -184,17 +183,9 @@ impl By {
     /// The row that a connection belongs to.
     pub fn key(self, t: &Transition) -> GroupKey {
         match self {
-            Self::Process => t
-                .process
-                .map_or(GroupKey::Unknown, |p| GroupKey::Process(p.name)),
-            Self::LocalPort => match (t.role, t.tuple.local.port()) {
-                (Role::ActiveOpen, _) => GroupKey::ActiveOpen,
-                (_, None) => GroupKey::Unknown,
-                (Role::PassiveOpen, Some(port)) => GroupKey::Port(port),
-                (Role::Unknown, Some(port)) => GroupKey::PerhapsPort(port),
-            },
-            Self::Remote if is_unspecified(&t.tuple.remote.address) => GroupKey::Unknown,
-            Self::Remote => GroupKey::Address(t.tuple.remote.address),
+            Self::Process => GroupKey::process_of(t),
+            Self::LocalPort => GroupKey::local_port_of(t),
+            Self::Remote => GroupKey::remote_of(t),
         }
     }
 }

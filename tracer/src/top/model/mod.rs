@@ -249,9 +249,7 @@ impl Model {
         if now >= self.census {
             self.take_census(engine);
         } else if self.counts_all() {
-            for state in TcpState::ALL {
-                self.open_now[state.index()] = engine.open_in(state);
-            }
+            self.open_now = TcpState::ALL.map(|state| engine.open_in(state));
         }
         let filter = &self.filter;
         self.findings
@@ -305,9 +303,7 @@ impl Model {
         let mut counts = [0; TcpState::COUNT];
         if counts_all && engine.open_in(TcpState::CloseWait) == 0 {
             // Nothing to be found that the engine has not counted.
-            for state in TcpState::ALL {
-                self.open_now[state.index()] = engine.open_in(state);
-            }
+            self.open_now = TcpState::ALL.map(|state| engine.open_in(state));
             self.waits.list(Vec::new(), self.now);
             return;
         }

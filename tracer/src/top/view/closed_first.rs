@@ -56,8 +56,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
             cells
         })
         .collect();
-    let is_focused = view.ui.focus == Panel::ClosedFirst && !rows.is_empty();
-    let selected = is_focused.then(|| view.ui.selected(Panel::ClosedFirst, rows.len()));
+    let selected = view.selected(Panel::ClosedFirst, rows.len());
     panel::table(frame, inside, view, &columns, &rows, selected);
 }
 

@@ -46,8 +46,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
             ]
         })
         .collect();
-    let is_focused = view.ui.focus == Panel::Findings;
-    let selected = is_focused.then(|| view.ui.selected(Panel::Findings, rows.len()));
+    let selected = view.selected(Panel::Findings, rows.len());
     panel::table(frame, inside, view, &columns, &rows, selected);
 }
 

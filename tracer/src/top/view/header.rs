@@ -111,9 +111,7 @@ fn lost(view: &View<'_>, complete: &Completeness) -> Vec<Span<'static>> {
         ("decode", lost.decode),
         ("recording", lost.recording),
     ];
-    let total = causes
-        .iter()
-        .fold(0_u64, |sum, (_, n)| sum.saturating_add(*n));
+    let total = lost.total();
     let seen = complete.delivered;
     let mut spans = Vec::new();
     if total == 0 {

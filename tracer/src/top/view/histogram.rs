@@ -11,7 +11,7 @@ use crate::{
     engine::DurationHistogram,
     render::{
         duration::{human, human_or_dash},
-        histogram::{Unit, rows},
+        histogram::{Unit, rows, stars},
     },
     top::ui::Panel,
 };
@@ -42,9 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let (first, last) = fullest(&all, room);
     let width = usize::from(inside.width).saturating_sub(26);
     for (low, high, count) in &all[first..last] {
-        let stars = u128::from(*count) * width as u128 / u128::from(most.max(1));
-        let stars = usize::try_from(stars).unwrap_or(width);
-        let stars = if *count > 0 { stars.max(1) } else { 0 };
+        let stars = stars(*count, most, width);
         lines.push(Line::from(format!(
             "{:>6} -> {:<6} {:>7} |{}",
             human(*low),

@@ -106,6 +106,14 @@ pub struct View<'a> {
     pub is_paused: bool,
 }
 
+impl View<'_> {
+    /// The row of a panel that is marked: only where the keys go, and where there are rows.
+    fn selected(&self, panel: Panel, rows: usize) -> Option<usize> {
+        let is_focused = self.ui.focus == panel && rows > 0;
+        is_focused.then(|| self.ui.selected(panel, rows))
+    }
+}
+
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, view: &View<'_>) {
     let area = frame.area();

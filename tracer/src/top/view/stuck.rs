@@ -10,7 +10,7 @@ use super::{View, panel, text};
 use crate::{
     engine::{
         TcpState,
-        stuck::{Cause, Leak, Port},
+        stuck::{Cause, Leak},
     },
     render::age,
     top::{
@@ -58,8 +58,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
         .iter()
         .map(|wait| row(view, wait, has_local))
         .collect();
-    let is_focused = view.ui.focus == Panel::Stuck && !rows.is_empty();
-    let selected = is_focused.then(|| view.ui.selected(Panel::Stuck, rows.len()));
+    let selected = view.selected(Panel::Stuck, rows.len());
     panel::table(frame, lower, view, &columns, &rows, selected);
 }
 
@@ -87,10 +86,7 @@ fn row(view: &View<'_>, wait: &Wait, has_local: bool) -> Vec<String> {
 }
 
 fn leak(leak: &Leak) -> String {
-    let port = match leak.key.port {
-        Port::Local(port) => format!("on port {port}"),
-        Port::Remote(port) => format!("to port {port}"),
-    };
+    let port = leak.key.port;
     let mut told = format!(
         "{}: pid {} {port}: {} open",
         leak.verdict.name(),

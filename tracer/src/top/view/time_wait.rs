@@ -113,7 +113,6 @@ fn makers(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
             ]
         })
         .collect();
-    let is_focused = view.ui.focus == Panel::TimeWait && !rows.is_empty();
-    let selected = is_focused.then(|| view.ui.selected(Panel::TimeWait, rows.len()));
+    let selected = view.selected(Panel::TimeWait, rows.len());
     panel::table(frame, area, view, &columns, &rows, selected);
 }
