@@ -1,8 +1,9 @@
 //! Running other programs: every failure names the command line that failed.
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,6 +16,26 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed: {status}", describe(command));
     }
     Ok(())
+}
+
+/// Runs `command`, shows what it prints line by line, and returns it with how it ended.
+pub(crate) fn tee(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{}`", describe(command)))?;
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.context("read what a program prints")?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            said.push_str(&line);
+            said.push('\n');
+        }
+    }
+    let status = child.wait().context("wait for a program")?;
+    Ok((status, said))
 }
 
 /// Runs `command` and returns what it printed; its errors go to the terminal.
@@ -62,6 +83,13 @@ mod tests {
         assert_eq!(error.to_string(), "`sh -c exit 3` failed: exit status: 3");
         let error = run(&mut Command::new("no-such-program-at-all")).unwrap_err();
         assert!(error.to_string().contains("no-such-program-at-all"));
+    }
+
+    #[test]
+    fn what_is_shown_is_kept_and_a_failure_is_no_error() {
+        let (status, said) =
+            tee(Command::new("sh").args(["-c", "echo one; echo two; exit 3"])).unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(3), "one\ntwo\n"));
     }
 
     #[test]

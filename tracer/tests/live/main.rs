@@ -4,7 +4,7 @@
 //! They need root (see `skip.rs`). What they read from the environment:
 //!
 //! - `TCPDWELL_BIN`: the binary under test, instead of the one cargo built;
-//! - `TCPDWELL_LIVE=1`: not being root is a failure, not a skip;
+//! - `TCPDWELL_LIVE`: 1: not being root is a failure, not a skip; 0: all are skipped;
 //! - `TCPDWELL_SCALE`: how much work, 1.0 unless set (a slow guest takes 0.2).
 #![allow(
     clippy::unwrap_used,
