@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Diagnosis, Finding};
 use crate::{
-    engine::{ConnId, Engine, Irregularity, Mono, Snapshot, Span, StateSet, Transition, Window},
+    engine::{Engine, Mono, Snapshot, Span, StateSet, Transition, Update, Window},
     render::completeness::Completeness,
     report::{Hooks, Report},
 };
@@ -69,20 +69,17 @@ impl Rolling {
         Some(self.began?.plus(length.max(Duration::from_secs(seconds))))
     }
 
-    /// One transition; `wanted`: as far as is known now.
-    pub fn transition(&mut self, t: &Transition, wanted: bool) {
-        let began = *self.began.get_or_insert(t.at);
-        self.window.transition(t, began, wanted);
-    }
-
-    /// A connection turned out to have ended unseen.
-    pub fn irregular(&mut self, irregularity: &Irregularity) {
-        self.window.irregular(irregularity);
-    }
-
-    /// A connection that is not to be counted after all.
-    pub fn forget(&mut self, conn: ConnId) {
-        self.window.forget(conn);
+    /// Counts what happened; `wanted`: whether a transition is, as far as is known now.
+    pub fn update(&mut self, update: &Update, wanted: impl FnOnce(&Transition) -> bool) {
+        match update {
+            Update::Transition(t) => {
+                let began = *self.began.get_or_insert(t.at);
+                self.window.transition(t, began, wanted(t));
+            }
+            Update::Irregular(irregularity) => self.window.irregular(irregularity),
+            Update::Forgotten(conn) => self.window.forget(*conn),
+            Update::Clock { .. } | Update::Cgroup(_) | Update::Lost { .. } => {}
+        }
     }
 
     /// Asks the rules, if it is time; whether it was. `wanted`: whether a connection that is open is to be

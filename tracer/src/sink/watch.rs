@@ -97,13 +97,10 @@ impl Sink for WatchSink {
     }
 
     fn update(&mut self, update: &Update, out: &mut BytesMut) -> Result<()> {
-        match update {
-            Update::Transition(t) => self.rolling.transition(t, true),
-            Update::Irregular(irregularity) => self.rolling.irregular(irregularity),
-            Update::Forgotten(conn) => self.rolling.forget(*conn),
-            Update::Clock { at, .. } => self.now = *at,
-            Update::Cgroup(_) | Update::Lost { .. } => {}
+        if let Update::Clock { at, .. } = update {
+            self.now = *at;
         }
+        self.rolling.update(update, |_| true);
         self.inner.update(update, out)
     }
 

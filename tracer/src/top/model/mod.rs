@@ -157,9 +157,10 @@ impl Model {
 
     /// Takes in what happened.
     pub fn update(&mut self, update: &Update) {
+        let filter = &self.filter;
+        self.findings.update(update, |t| filter.wants_owner(t));
         match update {
             Update::Transition(t) => self.transition(t),
-            Update::Irregular(irregularity) => self.findings.irregular(irregularity),
             Update::Cgroup(fact) => {
                 self.filter.learn(fact);
                 self.narrow.learn(fact);
@@ -168,14 +169,12 @@ impl Model {
                 self.clock.set(*at, *wall_ns);
                 self.began.get_or_insert(*at);
             }
-            Update::Forgotten(_) | Update::Lost { .. } => {}
+            Update::Irregular(_) | Update::Forgotten(_) | Update::Lost { .. } => {}
         }
     }
 
     fn transition(&mut self, t: &Transition) {
-        let wanted = self.filter.wants_owner(t);
-        self.findings.transition(t, wanted);
-        if !wanted {
+        if !self.filter.wants_owner(t) {
             return;
         }
         self.history.transition(t);
