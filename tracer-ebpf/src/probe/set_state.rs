@@ -52,6 +52,19 @@ pub struct End {
     pub unread: u32,
 }
 
+/// What a socket points to.
+///
+/// Read once, before anything branches: whenever the verifier comes by a pointer that is loaded through a
+/// trusted one, it searches all types of the kernel for up to four names
+/// (`btf_nested_type_is_trusted`, kernel/bpf/btf.c since 6.2), which takes it a few milliseconds.
+#[derive(Clone, Copy)]
+pub struct Beyond {
+    /// `struct net`.
+    net: u64,
+    /// `struct socket`.
+    file: u64,
+}
+
 /// What a family of programs does with a change.
 pub trait Act {
     /// `twin`: another program tells it than the one that the kernel skipped.
@@ -162,6 +175,7 @@ impl Change {
 
     #[inline(never)]
     fn emit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
+        let beyond = self.beyond();
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
         let owner = owner::of(self.by, self.newstate, ts_ns, || {
@@ -171,26 +185,26 @@ impl Change {
                 self.field(offset!(SOCK: SockLayout, lock_owned))
             }
         });
-        let outcome = match self.minisock() {
+        let outcome = match self.minisock(beyond) {
             None if self.is_aborted() => emit::submit(self.by, |record: *mut Aborted| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
                     let change = &raw mut (*record).change;
-                    self.fill(change, KIND_ABORTED, flags, ts_ns, owner.tgid);
+                    self.fill(change, KIND_ABORTED, flags, ts_ns, owner.tgid, beyond);
                     timewait::take_stack(ctx, &raw mut (*record).stack);
                 }
             }),
             None if self.family() == AF_INET => emit::submit(self.by, |record| {
-                self.fill_v4(record, flags, ts_ns, owner.tgid);
+                self.fill_v4(record, flags, ts_ns, owner.tgid, beyond);
             }),
             None => emit::submit(self.by, |record| {
-                self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid);
+                self.fill(record, KIND_STATE_CHANGE, flags, ts_ns, owner.tgid, beyond);
             }),
             Some(minisock) => emit::submit(self.by, |record: *mut IntoTimewait| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
                     let change = &raw mut (*record).change;
-                    self.fill(change, KIND_INTO_TIMEWAIT, flags, ts_ns, owner.tgid);
+                    self.fill(change, KIND_INTO_TIMEWAIT, flags, ts_ns, owner.tgid, beyond);
                     (*record).tw = minisock.tw;
                     (*record).outcome = minisock.outcome;
                     (*record).substate = minisock.substate;
@@ -243,9 +257,17 @@ impl Change {
 
     /// Writes every field, the addresses (aligned to eight) as words.
     #[inline(always)]
-    fn fill(&self, record: *mut StateChange, kind: u8, flags: u8, ts_ns: u64, tgid: u32) {
+    fn fill(
+        &self,
+        record: *mut StateChange,
+        kind: u8,
+        flags: u8,
+        ts_ns: u64,
+        tgid: u32,
+        beyond: Beyond,
+    ) {
         let family = self.family();
-        let end = self.end();
+        let end = self.end(beyond);
         let (saddr, daddr) = self.addresses(family);
         // SAFETY: the caller's reservation.
         unsafe {
@@ -261,7 +283,7 @@ impl Change {
             (*record).ts_ns = ts_ns;
             (*record).sk = self.sk as u64;
             (*record).cookie = self.cookie();
-            (*record).netns = self.netns();
+            (*record).netns = number_of(beyond.net);
             (*record).unread = end.unread;
             (&raw mut (*record).saddr).cast::<InMemory>().write(saddr);
             (&raw mut (*record).daddr).cast::<InMemory>().write(daddr);
@@ -270,8 +292,15 @@ impl Change {
 
     /// The same for the short form.
     #[inline(always)]
-    fn fill_v4(&self, record: *mut StateChangeV4, flags: u8, ts_ns: u64, tgid: u32) {
-        let end = self.end();
+    fn fill_v4(
+        &self,
+        record: *mut StateChangeV4,
+        flags: u8,
+        ts_ns: u64,
+        tgid: u32,
+        beyond: Beyond,
+    ) {
+        let end = self.end(beyond);
         let laddr: u32 = self.field(offset!(SOCK: SockLayout, rcv_saddr));
         let raddr: u32 = self.field(offset!(SOCK: SockLayout, daddr));
         // SAFETY: the caller's reservation.
@@ -288,7 +317,7 @@ impl Change {
             (*record).ts_ns = ts_ns;
             (*record).sk = self.sk as u64;
             (*record).cookie = self.cookie();
-            (*record).netns = self.netns();
+            (*record).netns = number_of(beyond.net);
             (*record).unread = end.unread;
             (&raw mut (*record).saddr).cast::<u32>().write(laddr);
             (&raw mut (*record).daddr).cast::<u32>().write(raddr);
@@ -297,13 +326,12 @@ impl Change {
 
     /// What the socket says of its end.
     #[inline(always)]
-    pub fn end(&self) -> End {
+    pub fn end(&self, beyond: Beyond) -> End {
         if self.newstate != CLOSE || self.oldstate == LISTEN {
             return End::default();
         }
         let shutdown: u8 = self.field(offset!(SOCK: SockLayout, shutdown));
         let dead: u64 = self.field(offset!(SOCK: SockLayout, sock_flags));
-        let file: u64 = self.field(offset!(SOCK: SockLayout, file));
         let mut flags = FLAG_LOOKED;
         if shutdown & RCV_SHUTDOWN != 0 {
             flags |= FLAG_RCV_SHUTDOWN;
@@ -314,7 +342,7 @@ impl Change {
         if dead & SOCK_DEAD != 0 {
             flags |= FLAG_DEAD;
         }
-        if file == 0 {
+        if beyond.file == 0 {
             flags |= FLAG_NO_FILE;
         }
         let mut unread = 0;
@@ -333,7 +361,7 @@ impl Change {
 
     /// The minisock that takes over at this change, or that should have.
     #[inline(always)]
-    pub fn minisock(&self) -> Option<Minisock> {
+    pub fn minisock(&self, beyond: Beyond) -> Option<Minisock> {
         if TIMEWAIT_HOOK.load() == HOOK_NONE
             || self.newstate != CLOSE
             || !matches!(self.oldstate, FIN_WAIT2 | CLOSING)
@@ -346,9 +374,10 @@ impl Change {
             return Some(minisock);
         }
         let err: i32 = self.field(offset!(SOCK: SockLayout, err));
-        let net: u64 = self.field(offset!(SOCK: SockLayout, net));
-        (TIMEWAIT_HOOK.load() == HOOK_TIMER && err == 0 && timewait::overflows(self.sk as u64, net))
-            .then_some(Minisock::OVERFLOW)
+        (TIMEWAIT_HOOK.load() == HOOK_TIMER
+            && err == 0
+            && timewait::overflows(self.sk as u64, beyond.net))
+        .then_some(Minisock::OVERFLOW)
     }
 
     #[inline(always)]
@@ -358,7 +387,7 @@ impl Change {
         Subject {
             laddr: numbers(laddr),
             raddr: numbers(raddr),
-            netns: self.netns(),
+            netns: number_of(self.net()),
             lport: self.sport(),
             rport: self.dport(),
             family,
@@ -399,11 +428,16 @@ impl Change {
     }
 
     #[inline(always)]
-    fn netns(&self) -> u32 {
-        let net: *const u8 = self.field(offset!(SOCK: SockLayout, net));
-        let inum = offset!(SOCK: SockLayout, net_inum);
-        // SAFETY: loaded through the socket's BTF pointer.
-        unsafe { load(net, inum) }
+    fn net(&self) -> u64 {
+        self.field(offset!(SOCK: SockLayout, net))
+    }
+
+    #[inline(always)]
+    pub fn beyond(&self) -> Beyond {
+        Beyond {
+            net: self.net(),
+            file: self.field(offset!(SOCK: SockLayout, file)),
+        }
     }
 
     /// Local and remote address. An unborn child still shows its listener's (unset) peer.
@@ -444,4 +478,11 @@ impl Change {
         // SAFETY: `sk` is the tracepoint's argument.
         unsafe { bpf_get_socket_cookie(self.sk.cast_mut().cast()) }
     }
+}
+
+/// The number of a network namespace.
+#[inline(always)]
+fn number_of(net: u64) -> u32 {
+    // SAFETY: loaded through a socket's BTF pointer.
+    unsafe { load(net as *const u8, offset!(SOCK: SockLayout, net_inum)) }
 }

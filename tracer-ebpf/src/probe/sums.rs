@@ -138,7 +138,8 @@ fn changed(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
 fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     // SAFETY: no argument, no effect.
     let at = unsafe { bpf_ktime_get_ns() };
-    let minisock = change.minisock();
+    let beyond = change.beyond();
+    let minisock = change.minisock(beyond);
     let is_heir = minisock.is_some();
     let minisock = minisock.unwrap_or(Minisock::NONE);
     let refused = match minisock.outcome {
@@ -148,7 +149,7 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
         OUTCOME_NO_MEMORY => Some(EndReason::NoMemory),
         _ => Some(EndReason::Unknown),
     };
-    let end = change.end();
+    let end = change.end(beyond);
     let has = |flag| end.flags & flag != 0;
     let by_stack = (!is_heir && change.is_aborted())
         .then(|| frames::aborted(nearest(ctx, change.by), knows_validate()));

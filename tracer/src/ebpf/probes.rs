@@ -1,5 +1,7 @@
 //! Loads and attaches the programs: the best rung that this kernel takes.
 
+use std::{cell::LazyCell, thread};
+
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf,
@@ -160,8 +162,8 @@ impl Probes {
         let wants = |source| options.forced.is_none_or(|forced| forced == source);
         let mut refused = Vec::new();
         if wants(StateSource::TpBtf) {
-            let types = Types::resolve(kernel);
             let symbols = symbols(options);
+            let types = Types::resolve(kernel);
             for has_cookie in [true, false] {
                 let rung = if has_cookie {
                     "tp_btf:inet_sock_set_state with cookie"
@@ -226,7 +228,7 @@ impl Probes {
         options: &Options,
         has_cookie: bool,
         timewait: Option<TimewaitSource>,
-        symbols: &Symbols,
+        symbols: &LazyCell<Symbols, impl FnOnce() -> Symbols>,
     ) -> Result<Self> {
         let mut globals = Globals {
             has_cookie,
@@ -236,12 +238,8 @@ impl Probes {
             types.timewait.clone().map_err(unavailable)?;
             timewait::require(source).map_err(unavailable)?;
             globals.timewait_hook = source.hook();
-            globals.timewait_handler = symbols.handler().unwrap_or(0);
-            if source == TimewaitSource::Timer && globals.timewait_handler == 0 {
-                let hidden = anyhow!(
-                    "the address of tw_timer_handler is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)"
-                );
-                return Err(TimewaitUnavailable(hidden).into());
+            if source == TimewaitSource::Timer {
+                globals.timewait_handler = symbols.handler().ok_or_else(hidden)?;
             }
         }
         let mut ebpf = load(options, &globals)?;
@@ -290,7 +288,7 @@ impl Probes {
             if source != TimewaitSource::Sampling {
                 probes.test_timewait()?;
             }
-            probes.symbols = symbols.clone();
+            probes.symbols = Symbols::clone(symbols);
         }
         probes.apply_filter(&options.filter)?;
         Ok(probes)
@@ -554,14 +552,13 @@ impl Iterate for Probes {
     }
 }
 
-/// The kernel's symbols, if any rung is to be read by them.
-fn symbols(options: &Options) -> Symbols {
+/// The kernel's symbols, if any rung is to be read by them: read while programs are loaded, which takes
+/// as long.
+fn symbols(options: &Options) -> LazyCell<Symbols, impl FnOnce() -> Symbols> {
     let by_stack = |source: &TimewaitSource| *source != TimewaitSource::Sampling;
-    if options.timewait.iter().any(by_stack) {
-        Symbols::new(&kernel_symbols().unwrap_or_default())
-    } else {
-        Symbols::default()
-    }
+    let read = || Symbols::new(&kernel_symbols().unwrap_or_default());
+    let reading = (options.timewait.iter().any(by_stack)).then(|| thread::spawn(read));
+    LazyCell::new(move || reading.and_then(|t| t.join().ok()).unwrap_or_default())
 }
 
 /// None of these works.
@@ -576,6 +573,12 @@ fn impossible(what: &str, attempts: &[Attempt]) -> anyhow::Error {
         mend: "see 'tcpdwell check' for what this kernel offers".to_owned(),
     }
     .into()
+}
+
+fn hidden() -> TimewaitUnavailable {
+    TimewaitUnavailable(anyhow!(
+        "the address of tw_timer_handler is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)"
+    ))
 }
 
 fn unavailable(error: impl Into<anyhow::Error>) -> TimewaitUnavailable {
