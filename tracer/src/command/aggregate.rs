@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_millis(5);
 /// The kernel programs, attached and adding up.
 pub(super) struct Aggregate {
     args: RunArgs,
+    /// Made before anybody is told that it watches.
+    shutdown: Shutdown,
     probes: SumProbes,
     output: Output,
     start: Start,
@@ -65,9 +67,11 @@ impl Aggregate {
         let began = clock::pair();
         let snapshot = take_in(&mut probes);
         let start = start(kernel.release.clone(), &probes, snapshot);
+        let shutdown = Shutdown::new(args.duration)?;
         announce(&start);
         Ok(Self {
             args,
+            shutdown,
             probes,
             output,
             start,
@@ -144,11 +148,11 @@ impl Aggregate {
     ) -> Result<Ended> {
         let Self {
             args,
+            mut shutdown,
             mut probes,
             mut output,
             ..
         } = self;
-        let mut shutdown = Shutdown::new(args.duration)?;
         shutdown.run(&args.command, args.output.is_none())?;
         drop_privileges()?;
         let mut readings = interval_at(Instant::now() + READING, READING);

@@ -33,6 +33,8 @@ pub(super) struct Live {
     output: Output,
     source: LiveSource,
     start: Start,
+    /// Made before anybody is told that it watches: who ends it then ends it in order.
+    shutdown: Shutdown,
     verbosity: u8,
     stdout_is_ours: bool,
     /// Sockets are looked at again and again.
@@ -74,6 +76,7 @@ impl Live {
         accept_rung(source.probes(), &filter)?;
         let start = start(kernel.release.clone(), &source);
         Ok(Self {
+            shutdown: Shutdown::new(args.duration)?,
             stdout_is_ours: args.output.is_none(),
             args,
             filter,
@@ -123,8 +126,7 @@ impl Live {
         stop_after: u64,
         tap: Option<&mut Recorder>,
     ) -> Result<Outcome> {
-        let mut shutdown = Shutdown::new(self.args.duration)?;
-        shutdown.run(&self.args.command, self.stdout_is_ours)?;
+        self.shutdown.run(&self.args.command, self.stdout_is_ours)?;
         if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
             log::debug!("privileges are kept: every look at TIME_WAIT takes them");
         } else if self.looks {
@@ -143,7 +145,7 @@ impl Live {
         };
         let meter = Meter::start();
         // Boxed: it holds the buffers of a whole look, and lies within every verb's future.
-        let outcome = Box::pin(pipeline.run(&self.start, &mut shutdown)).await?;
+        let outcome = Box::pin(pipeline.run(&self.start, &mut self.shutdown)).await?;
         if self.verbosity > 0 {
             logging::note(&meter.total().to_string());
         }

@@ -10,6 +10,7 @@ mod kernel;
 mod layout;
 mod load;
 mod object;
+mod own_netns;
 mod probes;
 mod selftest;
 mod sums;

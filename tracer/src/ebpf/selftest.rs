@@ -2,7 +2,8 @@
 //! that exists may still be inlined where it matters, and no version number knows.
 //!
 //! The server closes first, so its end goes into TIME_WAIT; a second connection from the same port
-//! recycles that at once (RFC 6191), and is reset. Nothing is left behind.
+//! recycles that at once (RFC 6191), and is reset. Nothing is left behind. Where `tcp_max_tw_buckets` is
+//! reached no minisock is made: then once more, in a network namespace of our own.
 
 use std::{
     io::Read,
@@ -21,8 +22,10 @@ use tracer_common::{
     address::mapped,
     record::{Record, StateChange},
     state::TIME_WAIT,
-    timewait::{IntoTimewait, OUTCOME_MADE, TimewaitEnd},
+    timewait::{IntoTimewait, OUTCOME_MADE, OUTCOME_OVERFLOW, TimewaitEnd},
 };
+
+use super::own_netns;
 
 /// How long the records may take: they are there at once, on a machine that is not overloaded.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -40,6 +43,8 @@ pub(super) struct Findings {
     pub start: bool,
     /// Its end was told.
     pub end: bool,
+    /// There was none: the namespace has as many as it may have.
+    pub refused: bool,
     /// Jiffies in a second.
     pub hz: Option<u32>,
     /// Records of others that came meanwhile.
@@ -51,22 +56,28 @@ pub(super) struct Findings {
 /// Makes the connections, and reads what the ring says of them. An error: they could not be made
 /// (no loopback, a firewall).
 pub(super) fn run(ring: &mut RingBuf<MapData>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    findings.read(ring, connections()?);
+    if findings.refused {
+        match own_netns::within(connections) {
+            Ok(ports) => {
+                findings.refused = false;
+                findings.read(ring, ports);
+            }
+            Err(error) => log::warn!(
+                "the hooks for TIME_WAIT could not be tested, as tcp_max_tw_buckets is reached: {error:#}"
+            ),
+        }
+    }
+    Ok(findings)
+}
+
+/// The connections; their ports: the server's, the client's.
+fn connections() -> Result<[u16; 2]> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening on 127.0.0.1")?;
     let server = listener.local_addr()?;
-    let port = recycle(&listener, server)?;
-    drop(listener);
-    let mut findings = Findings::default();
-    let mut waited = Duration::ZERO;
-    loop {
-        while let Some(record) = ring.next() {
-            findings.take(&record, server.port(), port);
-        }
-        if (findings.start && findings.end) || waited >= PATIENCE {
-            return Ok(findings);
-        }
-        thread::sleep(STEP);
-        waited += STEP;
-    }
+    let client = recycle(&listener, server)?;
+    Ok([server.port(), client])
 }
 
 /// A connection whose server end goes into TIME_WAIT, and a second one that recycles it. The port of
@@ -113,9 +124,23 @@ fn from(port: u16, server: SocketAddr) -> Result<TcpStream> {
 }
 
 impl Findings {
-    fn take(&mut self, bytes: &[u8], server: u16, client: u16) {
+    /// Reads what is told of connections between these ports.
+    fn read(&mut self, ring: &mut RingBuf<MapData>, ports: [u16; 2]) {
+        let mut waited = Duration::ZERO;
+        loop {
+            while let Some(record) = ring.next() {
+                self.take(&record, ports);
+            }
+            if (self.start && self.end) || self.refused || waited >= PATIENCE {
+                return;
+            }
+            thread::sleep(STEP);
+            waited += STEP;
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], ports: [u16; 2]) {
         let ours = |sport: u16, dport: u16| {
-            let ports = [server, client];
             (ports.contains(&sport) || sport == 0) && (ports.contains(&dport) || dport == 0)
         };
         let record = Record::decode(bytes);
@@ -134,7 +159,10 @@ impl Findings {
         }
         self.own += 1;
         match record {
-            Ok(Record::IntoTimewait(into)) => self.start |= into.outcome == OUTCOME_MADE,
+            Ok(Record::IntoTimewait(into)) => {
+                self.start |= into.outcome == OUTCOME_MADE;
+                self.refused |= into.outcome == OUTCOME_OVERFLOW;
+            }
             Ok(Record::TimewaitEnd(end)) => self.ended(&end),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +17,7 @@ use crate::{
     observed::Finished,
     skip::{Noise, turn},
     small::{Amount, SMALL, namespace, work},
-    tool::{Tool, trace},
+    tool::{Tool, binary, trace},
     workload::Lane,
 };
 
@@ -124,5 +124,18 @@ fn interrupt_prints_completeness() {
             "{completeness:?}"
         );
         assert_eq!(completeness.unknown_starts, 0, "{completeness:?}");
+    }
+}
+
+#[test]
+fn whoever_reads_that_it_traces_may_end_it() {
+    let Some(_turn) = turn("whoever_reads_that_it_traces_may_end_it", Noise::Little) else {
+        return;
+    };
+    for verb in [&["trace"][..], &["report", "--aggregate"]] {
+        for _ in 0..3 {
+            let finished = Tool::attached(Command::new(binary()).args(verb)).interrupt();
+            finished.assert_success();
+        }
     }
 }

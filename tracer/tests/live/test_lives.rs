@@ -1,11 +1,12 @@
 //! How each kind of connection ends: the tool's verdict is what was done, on every rung that this
 //! kernel has.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use crate::{
     clock::Span,
     lives::{GROUPS, Life, live, namespaces},
+    netns::Netns,
     row::Row,
     skip::{Noise, is_scaled_down, turn},
     tool::{Tool, binary, trace},
@@ -20,22 +21,39 @@ const JIFFIES_NS: u64 = 12_000_000;
 const LATE_NS: u64 = 10_000_000;
 const LATE_EMULATED_NS: u64 = 100_000_000;
 
+/// The rung that the tool stands on here, and all that it says of itself.
+fn rung_of(options: &[&str]) -> (Option<String>, String) {
+    let mut check = Command::new(binary());
+    let check = check.arg("check").args(options).output().unwrap();
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    let rung = text.lines().find_map(|l| l.strip_prefix("TIME_WAIT"));
+    (rung.map(|r| r.trim().to_owned()), text)
+}
+
 /// Whether this kernel has the rung; says why if not.
 fn has_rung(name: &str, rung: &str) -> bool {
-    let check = Command::new(binary())
-        .args(["check", "--tw-source", rung])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&check.stdout);
-    let works = text.lines().any(|l| {
-        let mut words = l.split_whitespace();
-        words.next() == Some("TIME_WAIT") && words.next() == Some(rung)
-    });
+    let (chosen, text) = rung_of(&["--tw-source", rung]);
+    let works = chosen.as_deref() == Some(rung);
     if !works {
         let why = text.lines().find(|l| l.contains(rung)).unwrap_or(&text);
         eprintln!("skipped: {name}: this kernel has no {rung} hooks: {why}");
     }
     works
+}
+
+#[test]
+fn where_no_minisock_may_be_made_the_rung_is_the_same() {
+    let Some(_turn) = turn("where_no_minisock_may_be_made", Noise::Little) else {
+        return;
+    };
+    let (here, text) = rung_of(&[]);
+    assert_ne!(here.as_deref(), Some("sampling"), "{text}");
+    let space = Netns::new(|_| {
+        fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "0").unwrap();
+        rung_of(&[])
+    });
+    let (there, text) = space.run();
+    assert_eq!(there, here, "{text}");
 }
 
 fn run(rung: &str, test: u8) {
