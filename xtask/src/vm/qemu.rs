@@ -22,6 +22,8 @@ pub(super) struct Boot<'a> {
     pub(super) cpus: u32,
     pub(super) timeout: Duration,
     pub(super) verbose: bool,
+    /// Other guests run beside this one: what it prints is shown when it has ended.
+    pub(super) is_one_of_several: bool,
 }
 
 /// How the guest's command ended.
@@ -64,8 +66,10 @@ impl Boot<'_> {
     pub(super) fn run(&self, out: Option<&Path>) -> Result<Outcome> {
         let console = self.scratch.join("console");
         let control = self.scratch.join("control");
+        let output = self.scratch.join("output");
+        let said = (self.is_one_of_several).then_some(output.as_path());
         let mut child = self
-            .command(&console, &control)
+            .command(&console, said, &control)
             .spawn()
             .context("start qemu-system-x86_64")?;
         let watch = Stopwatch::start();
@@ -82,12 +86,17 @@ impl Boot<'_> {
         if let Some(dir) = out {
             unpack(&report, self.scratch, dir)?;
         }
+        if let Some(said) = said {
+            let bytes = std::fs::read(said).unwrap_or_default();
+            print!("{}", String::from_utf8_lossy(&bytes));
+        }
         let outcome = outcome(&report, ended);
         self.show_console(&console, &outcome);
         Ok(outcome)
     }
 
-    fn command(&self, console: &Path, control: &Path) -> Command {
+    fn command(&self, console: &Path, said: Option<&Path>, control: &Path) -> Command {
+        let file = |path: &Path| format!("file:{}", path.display());
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Only the emulator: results must not depend on what the machine's CPU offers.
@@ -113,9 +122,9 @@ impl Boot<'_> {
             .arg(self.initramfs)
             // Debian's kernels set up one serial line unless told otherwise.
             .args(["-append", "console=ttyS0 panic=-1 quiet 8250.nr_uarts=4"])
-            .args(["-serial", &format!("file:{}", console.display())])
-            .args(["-serial", "stdio"])
-            .args(["-serial", &format!("file:{}", control.display())])
+            .args(["-serial", &file(console)])
+            .args(["-serial", &said.map_or("stdio".into(), file)])
+            .args(["-serial", &file(control)])
             .stdin(Stdio::null());
         command
     }
