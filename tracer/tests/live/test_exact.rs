@@ -6,7 +6,7 @@ use crate::{
     compare, hidden,
     ledger::Ledger,
     row::Row,
-    skip::{Noise, scaled, turn},
+    skip::{Noise, is_scaled_down, scaled, turn},
     small::{Amount, namespace, of_lane, of_netns},
     tool::{Tool, trace},
     workload::Lane,
@@ -69,6 +69,22 @@ fn ledger_exact_tp_btf() {
         ledger.transitions(),
         rows.len()
     );
+    if is_scaled_down() && completeness.lost > 0 {
+        // From 7.0 on programs of tracepoints may be preempted, and an emulated CPU is long in each: all
+        // three may be busy. Rare, and every change that is missing is accounted for.
+        assert_eq!(completeness.recursion, Some(completeness.lost));
+        assert!(
+            completeness.lost * 500 <= ledger.transitions() as u64,
+            "{completeness:?}"
+        );
+        let verdict = compare::compare(&ledger, &rows);
+        assert!(
+            verdict.missing <= completeness.lost,
+            "{verdict:?} {completeness:?}"
+        );
+        check_owners(&rows);
+        return;
+    }
     assert_eq!(completeness.lost, 0, "{completeness:?}");
     let (ledger, rows) = hidden::exact(&ledger, &rows, &completeness);
     compare::every_fate_is_known(&rows);
