@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use crate::{
-    clock::{Span, mono_ns, timed},
+    clock::{Span, mono_ns, timed, until},
     destroy::destroy,
     lives_by_hand as by_hand,
     netns::{Netns, sysctl},
@@ -21,6 +21,9 @@ use crate::{
     wire::Wire,
     workload::{Lane, listen},
 };
+
+/// No RST takes longer, on loopback.
+const RST_COMES: Duration = Duration::from_secs(5);
 
 /// What must be told of one end of one connection.
 #[derive(Clone, Debug)]
@@ -221,7 +224,8 @@ fn data_after_close(ip: IpAddr) -> Vec<Life> {
     let (_listener, mut server, ends) = half_closed(ip);
     pause();
     let (_, data) = timed(|| server.write(b"late").unwrap());
-    thread::sleep(Duration::from_millis(20));
+    // Before the RST has come it would be a close from CLOSE_WAIT.
+    until(RST_COMES, || server.take_error().unwrap()).expect("late data is answered by a RST");
     spawn::close(server);
     let verdict = ("local", "data_after_close");
     let mut waiter = life("data after close", ends, ACTIVE, &NEVER_WAITS, verdict);
