@@ -1,5 +1,6 @@
 //! The kernel side as the tool sees it: offsets, loading, attaching, counting.
 
+mod apart;
 mod btf;
 mod capability;
 mod cost;

@@ -1,7 +1,7 @@
 //! Work in a network namespace that nobody else is in. It has a loopback and nothing else, and is gone when the
 //! work is done.
 
-use std::{os::fd::AsRawFd as _, thread};
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
@@ -10,21 +10,14 @@ use nix::{
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
+use super::apart::apart;
+
 /// Does it there, on a thread of its own. Wants `CAP_SYS_ADMIN`.
 pub(super) fn within<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let inside = || {
+    apart("own netns", || {
         unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
         loopback_up().context("bringing up its loopback")?;
         work()
-    };
-    thread::scope(|scope| {
-        let worker = thread::Builder::new()
-            .name("own netns".to_owned())
-            .spawn_scoped(scope, inside)
-            .context("starting a thread")?;
-        worker
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the thread in a network namespace failed")))
     })
 }
 

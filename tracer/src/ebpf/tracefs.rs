@@ -1,12 +1,14 @@
 //! tracefs: the `format` file of a tracepoint, and a private mount where there is none.
 
-use std::{collections::HashMap, io, path::Path, thread};
+use std::{collections::HashMap, io, path::Path};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
+
+use super::apart::apart;
 
 /// Where it is mounted, here or privately.
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -101,21 +103,12 @@ pub(super) fn with<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result
     if is_mounted() {
         return action();
     }
-    let inside = || {
+    apart("tracefs", || {
         mount_privately().context(
             "mounting tracefs in a private mount namespace (needs CAP_SYS_ADMIN; \
              or mount it: mount -t tracefs tracefs /sys/kernel/tracing)",
         )?;
         action()
-    };
-    thread::scope(|scope| {
-        let worker = thread::Builder::new()
-            .name("tracefs".to_owned())
-            .spawn_scoped(scope, inside)
-            .context("starting a thread")?;
-        worker
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the thread that mounts tracefs failed")))
     })
 }
 
