@@ -80,7 +80,7 @@ fn live(cargo: impl Fn() -> Command) -> Result<()> {
     Ok(())
 }
 
-/// The names that a test binary lists at its end.
+/// The names of the tests that a test binary says have failed.
 fn failures(said: &str) -> Vec<&str> {
     let results = said.lines().filter_map(|line| line.strip_prefix("test "));
     results

@@ -41,9 +41,6 @@ const LEDGERS: [&str; 7] = [
     "test_stuck_holders::",
 ];
 
-/// A guest that dies within so many seconds has not come to what it was booted for.
-const BOOTING: f64 = 15.0;
-
 /// Socket dumps and TUN devices are modules on Debian, and nothing in the guest loads modules on demand.
 const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
 
@@ -229,14 +226,7 @@ fn boot(
             dir.clone()
         }
     });
-    let watch = Stopwatch::start();
-    let outcome = boot.run(out.as_deref())?;
-    if outcome == Outcome::Died && watch.seconds() < BOOTING {
-        // Emulated CPUs now and then trip over a kernel that patches its own text.
-        println!("kernel {kernel} died while it booted: once more");
-        return boot.run(out.as_deref());
-    }
-    Ok(outcome)
+    boot.run(out.as_deref())
 }
 
 struct Row<'a> {
