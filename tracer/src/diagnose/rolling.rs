@@ -70,11 +70,11 @@ impl Rolling {
     }
 
     /// Counts what happened; `wanted`: whether a transition is, as far as is known now.
-    pub fn update(&mut self, update: &Update, wanted: impl FnOnce(&Transition) -> bool) {
+    pub fn update(&mut self, update: &Update, wanted: bool) {
         match update {
             Update::Transition(t) => {
                 let began = *self.began.get_or_insert(t.at);
-                self.window.transition(t, began, wanted(t));
+                self.window.transition(t, began, wanted);
             }
             Update::Irregular(irregularity) => self.window.irregular(irregularity),
             Update::Forgotten(conn) => self.window.forget(*conn),

@@ -100,7 +100,7 @@ impl Sink for WatchSink {
         if let Update::Clock { at, .. } = update {
             self.now = *at;
         }
-        self.rolling.update(update, |_| true);
+        self.rolling.update(update, true);
         self.inner.update(update, out)
     }
 

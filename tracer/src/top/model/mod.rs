@@ -157,10 +157,13 @@ impl Model {
 
     /// Takes in what happened.
     pub fn update(&mut self, update: &Update) {
-        let filter = &self.filter;
-        self.findings.update(update, |t| filter.wants_owner(t));
+        let wanted = match update {
+            Update::Transition(t) => self.filter.wants_owner(t),
+            _ => true,
+        };
+        self.findings.update(update, wanted);
         match update {
-            Update::Transition(t) => self.transition(t),
+            Update::Transition(t) if wanted => self.transition(t),
             Update::Cgroup(fact) => {
                 self.filter.learn(fact);
                 self.narrow.learn(fact);
@@ -169,14 +172,14 @@ impl Model {
                 self.clock.set(*at, *wall_ns);
                 self.began.get_or_insert(*at);
             }
-            Update::Irregular(_) | Update::Forgotten(_) | Update::Lost { .. } => {}
+            Update::Transition(_)
+            | Update::Irregular(_)
+            | Update::Forgotten(_)
+            | Update::Lost { .. } => {}
         }
     }
 
     fn transition(&mut self, t: &Transition) {
-        if !self.filter.wants_owner(t) {
-            return;
-        }
         self.history.transition(t);
         if t.from == TcpState::CloseWait
             && let Some(conn) = t.conn
