@@ -21,6 +21,7 @@ mod reader;
 mod recorder;
 mod sections;
 mod segment;
+mod syncer;
 mod target;
 mod worker;
 

@@ -24,6 +24,14 @@ impl Target {
         }
     }
 
+    /// The same file once more, to have it kept by somebody else.
+    pub(super) fn on_disk(&self) -> io::Result<Option<File>> {
+        match self {
+            Self::File(file) => file.try_clone().map(Some),
+            Self::Memory(_) => Ok(None),
+        }
+    }
+
     /// Whether the file has lost its name: what is written to it nobody will find.
     pub(super) fn is_removed(&self) -> bool {
         match self {

@@ -18,6 +18,7 @@ use super::{
     files::Files,
     recorder::{Gauge, Message, Summary},
     segment::Segment,
+    syncer::Syncer,
     target::Target,
 };
 use crate::{
@@ -26,8 +27,9 @@ use crate::{
     logging,
 };
 
-/// A block is written when its first event has waited for so long: what a crash may cost.
-const BLOCK_AGE: Duration = Duration::from_millis(900);
+/// A block is written when its first event has waited for so long. A crash may cost a second, of which a busy
+/// machine takes its share.
+const BLOCK_AGE: Duration = Duration::from_millis(400);
 /// How often the disk is asked to keep what it was given.
 const SYNC: Duration = Duration::from_secs(1);
 
@@ -90,6 +92,7 @@ impl Worker {
     }
 
     fn record(&mut self) -> Result<()> {
+        let mut syncer = Syncer::start().context("starting the thread that asks the disk")?;
         loop {
             let now = clock::monotonic();
             let wake_by = self
@@ -98,11 +101,16 @@ impl Worker {
             match self.from.recv_timeout(wake_by.since(now)) {
                 Ok(Message::Events { dropped, events }) => self.take(dropped, events)?,
                 Ok(Message::Account(account)) => self.segment.set_account(*account),
-                Ok(Message::Next(standing)) => self.next_file(&standing)?,
-                Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Message::Next(standing)) => {
+                    syncer.wait()?;
+                    self.next_file(&standing)?;
+                }
+                Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(syncer.wait()?);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.be_punctual()?;
+            self.be_punctual(&mut syncer)?;
         }
     }
 
@@ -125,7 +133,7 @@ impl Worker {
     }
 
     /// Does what is due: the block, the disk.
-    fn be_punctual(&mut self) -> Result<()> {
+    fn be_punctual(&mut self, syncer: &mut Syncer) -> Result<()> {
         let now = clock::monotonic();
         if !self.segment.is_open() {
             self.close_by = None;
@@ -150,8 +158,12 @@ impl Worker {
         if file.is_removed() {
             return Err(anyhow!("the file was removed"));
         }
-        if std::mem::take(&mut self.is_dirty) {
-            file.sync()?;
+        if self.is_dirty
+            && syncer.is_idle()?
+            && let Some(file) = file.on_disk()?
+        {
+            syncer.sync(file)?;
+            self.is_dirty = false;
         }
         self.files.sweep(self.segment.written(), now);
         self.sync_by = clock::monotonic().plus(SYNC);

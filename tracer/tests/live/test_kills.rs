@@ -25,7 +25,7 @@ use crate::{
 /// A kill comes within so long of the beginning, some before the first block is written.
 const LONGEST: Duration = Duration::from_millis(1800);
 
-/// What may be missing: a block is closed after a second; the rest is for a machine that is busy.
+/// What may be missing: a block is written when it is 0.4 s old; the rest is for a machine that is busy.
 const MISSING: Duration = Duration::from_secs(3);
 
 /// Numbers that nobody knows before (splitmix64).
