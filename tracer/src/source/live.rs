@@ -18,7 +18,7 @@ use crate::{
 
 /// After a wake-up the ring is left to fill for so long, so that a busy host wakes us a few dozen
 /// times a second, not for every event.
-const BATCH_DELAY: Duration = Duration::from_millis(20);
+const BATCH_DELAY: Duration = Duration::from_millis(40);
 
 /// A small ring is emptied sooner: before it can fill at this rate.
 const FASTEST_FILL: u64 = 400_000_000; // bytes a second: 4 million records
