@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use crossterm::event::{Event, EventStream};
-use futures_core::Stream as _;
+use futures_util::{
+    Stream as _,
+    stream::{SelectAll, select_all},
+};
 use ratatui::{DefaultTerminal, Frame};
 
 use crate::logging;
@@ -17,7 +20,8 @@ use crate::logging;
 /// The terminal while it is ours. Dropping it gives it back; so does a panic.
 pub struct Screen {
     terminal: DefaultTerminal,
-    events: EventStream,
+    /// Asked only when it has woken us: to be asked it waits for the lock that its own thread holds.
+    events: SelectAll<EventStream>,
 }
 
 impl Screen {
@@ -27,7 +31,7 @@ impl Screen {
         logging::hold();
         Ok(Self {
             terminal,
-            events: EventStream::new(),
+            events: select_all([EventStream::new()]),
         })
     }
 

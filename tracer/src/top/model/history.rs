@@ -80,6 +80,15 @@ impl Life {
         }
     }
 
+    /// Another connection's, in place: what is beyond its first step is nobody's, and may stay.
+    fn begin_anew(&mut self, t: &Transition) {
+        self.last = *t;
+        self.steps[0] = Step::of(t);
+        self.count = 1;
+        self.skipped = 0;
+        self.is_over = false;
+    }
+
     fn step(&mut self, t: &Transition) {
         self.last = *t;
         let count = usize::from(self.count);
@@ -157,7 +166,7 @@ impl History {
             self.free.extend(self.places.remove(&oldest));
         }
         let place = if let Some(place) = self.free.pop() {
-            self.lives[place] = Life::begin(t);
+            self.lives[place].begin_anew(t);
             place
         } else {
             self.lives.push(Life::begin(t));
