@@ -247,6 +247,10 @@ pub(crate) fn judge(look: &Value, ledger: &[Stuck], exact: impl Fn(&Stuck) -> bo
             let evidence = found["evidence"].as_str().unwrap();
             assert!(evidence.contains("1 of at most 1025 wait"), "{evidence}");
         }
+        // Its peer answers probes of its window: one that did so within this tick hides the age.
+        if found["age_us"].is_null() && expected.cause == "draining" && !exact(expected) {
+            continue;
+        }
         let age = found["age_us"].as_u64().expect("an age") * 1000;
         let longest = looked - expected.close.before;
         assert!(age <= longest + EXACT_NS, "{found:#} {longest}");
