@@ -16,7 +16,7 @@ mod waits;
 
 use std::time::Duration;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use self::{figures::Subject, story::Story};
 pub use self::{
@@ -101,6 +101,17 @@ impl GroupSet {
         }
     }
 
+    /// The rows that it belongs to now. Whose it is may have changed; its ends have not, but for a child
+    /// that its listener has just made, which has no peer yet.
+    fn follow(&mut self, story: &mut Story, t: &Transition) {
+        if story.course.last != TcpState::Listen && story.course.role == t.role {
+            story.subject.process = self.process.place(GroupKey::process_of(t));
+            story.subject.pid = t.owner.pid;
+        } else {
+            story.subject = self.subject(t);
+        }
+    }
+
     fn each(&mut self, subject: Subject, mut act: impl FnMut(&mut GroupRow)) {
         act(self.process.row(subject.process));
         act(self.local_port.row(subject.local_port));
@@ -129,12 +140,14 @@ impl Window {
             self.settle(story, outcome);
             return;
         };
-        let subject = self.groups.subject(t);
-        let story = self
-            .stories
-            .entry(conn)
-            .or_insert_with(|| Story::begin(t, start, subject));
-        story.subject = subject;
+        let story = match self.stories.entry(conn) {
+            Entry::Occupied(known) => {
+                let story = known.into_mut();
+                self.groups.follow(story, t);
+                story
+            }
+            Entry::Vacant(new) => new.insert(Story::begin(t, start, self.groups.subject(t))),
+        };
         story.wanted = wanted;
         if story.is_full() {
             story.flush_past(|stay, subject| {
