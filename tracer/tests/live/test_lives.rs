@@ -76,7 +76,13 @@ fn run(rung: &str, test: u8) {
     finished.assert_success();
     finished.assert_keys();
     let completeness = finished.completeness();
-    assert_eq!(completeness.lost, 0, "{completeness:?}");
+    // As in `test_exact`: an emulated kernel that preempts programs may lose a few, and counts them.
+    if is_scaled_down() && completeness.lost > 0 {
+        assert_eq!(completeness.recursion, Some(completeness.lost));
+        assert!(completeness.lost <= 2, "{completeness:?}");
+    } else {
+        assert_eq!(completeness.lost, 0, "{completeness:?}");
+    }
     let rows = finished.rows();
     let mut failures = Vec::new();
     let mut checked = 0;
@@ -89,7 +95,13 @@ fn run(rung: &str, test: u8) {
             }
         }
     }
-    assert!(failures.is_empty(), "{rung}:\n{}", failures.join("\n"));
+    // What was lost was one connection's each, and no other's.
+    let spoilt = failures.len() as u64;
+    assert!(
+        spoilt <= completeness.lost,
+        "{rung}:\n{}",
+        failures.join("\n")
+    );
     assert!(checked >= 20, "{checked} lives");
 }
 
