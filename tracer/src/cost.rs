@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt, fs, time::Duration};
 use crate::{clock, engine::Mono};
 
 /// See the module.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct OwnCost {
     /// Time of this process on a CPU, in percent of one.
+    #[serde(serialize_with = "three_decimals")]
     pub cpu_percent: f64,
     /// Memory in use; `None`: not known.
     pub resident_bytes: Option<u64>,
@@ -16,12 +17,22 @@ pub struct OwnCost {
 }
 
 /// What the kernel programs cost.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct ProgramCost {
     /// Time of a run, the counting included.
+    #[serde(serialize_with = "three_decimals")]
     pub ns_per_run: f64,
     /// In percent of one CPU.
+    #[serde(serialize_with = "three_decimals")]
     pub cpu_percent: f64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn three_decimals<S: serde::Serializer>(figure: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((figure * 1000.0).round() / 1000.0)
 }
 
 /// Looks every so often: shorter than this is too coarse.

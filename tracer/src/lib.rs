@@ -7,6 +7,7 @@ pub mod anonymize;
 pub mod cli;
 pub mod clock;
 pub mod command;
+pub mod cost;
 pub mod decode;
 pub mod diagnose;
 pub mod ebpf;

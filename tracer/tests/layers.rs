@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("decode.rs", &["engine", "stack"]),
     ("clock.rs", &["engine"]),
     ("error.rs", &[]),
+    ("cost.rs", &["clock", "engine"]),
     ("logging.rs", &[]),
     ("shutdown.rs", &[]),
     ("filter.rs", &["engine"]),
@@ -45,12 +46,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recording", &["recording", "clock", "engine", "logging"]),
     ("render", &["render", "engine", "source"]),
     ("diagnose", &["diagnose", "engine", "render", "report"]),
-    ("report", &["report", "engine", "render", "source"]),
+    ("report", &["report", "cost", "engine", "render", "source"]),
     (
         "sink",
         &[
             "sink",
             "anonymize",
+            "cost",
             "diagnose",
             "engine",
             "filter",
@@ -62,8 +64,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "top",
         &[
-            "top", "clock", "diagnose", "engine", "filter", "logging", "render", "report", "sink",
-            "source",
+            "top", "clock", "cost", "diagnose", "engine", "filter", "logging", "render", "report",
+            "sink", "source",
         ],
     ),
     (

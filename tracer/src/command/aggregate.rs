@@ -12,6 +12,7 @@ use super::{live, require};
 use crate::{
     cli::{AggregateArgs, RunArgs},
     clock,
+    cost::Meter,
     ebpf::{
         Kernel, SnapshotSource, StateSource, SumOptions, SumProbes, TimewaitSource, drop_privileges,
     },
@@ -79,12 +80,13 @@ impl Aggregate {
         })
     }
 
-    /// Shows a report at the end.
-    pub(super) async fn report(self, render: Render) -> Result<ExitCode> {
+    /// Shows a report at the end. `wants_cost`: with what measuring cost.
+    pub(super) async fn report(self, render: Render, wants_cost: bool) -> Result<ExitCode> {
         let (began, wall_ns) = self.began;
         let mut clock = WallClock::default();
         clock.set(began, wall_ns);
         let start = self.start.clone();
+        let meter = wants_cost.then(Meter::start);
         let ended = Box::pin(self.run(None, |_, _| Ok(()))).await?;
         let (end, wall_ns) = ended.end;
         let first = clock.at(began);
@@ -101,6 +103,7 @@ impl Aggregate {
             hooks,
             completeness: ended.completeness,
             snapshot: ended.added_up.snapshot(Span { start: began, end }),
+            own_cost: meter.as_ref().map(Meter::total),
             hosts: Vec::new(),
         };
         let mut output = ended.output;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::require;
 use crate::{
     cli::{CheckArgs, CheckFormat},
+    cost::Meter,
     ebpf::{
         AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, SnapshotSource, StateSource,
         TimewaitSource, tracefs_is_mounted,
@@ -16,7 +17,6 @@ use crate::{
     filter::Filter,
     logging,
     source::live::eyes,
-    top::Meter,
 };
 
 #[derive(Debug, Serialize)]

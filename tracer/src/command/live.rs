@@ -9,6 +9,7 @@ use tracer_common::filter::NETNS;
 use super::require;
 use crate::{
     cli::RunArgs,
+    cost::Meter,
     ebpf::{
         Kernel, Probes, SnapshotSource, StateSource, TimewaitSource, drop_privileges,
         keep_privileges_to_look,
@@ -23,7 +24,6 @@ use crate::{
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
     source::live::{LiveSource, LookOptions},
-    top::Meter,
 };
 
 /// An attached tool.

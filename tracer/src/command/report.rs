@@ -24,16 +24,18 @@ pub(super) async fn run(args: ReportArgs, verbosity: u8) -> Result<ExitCode> {
         ReportFormat::Json => ReportSink::JSON,
         ReportFormat::Html => ReportSink::HTML,
     };
+    // By itself JSON is the same live and from a recording.
+    let wants_cost = args.format != ReportFormat::Json || verbosity > 0;
     if args.aggregate.aggregate {
         if args.format == ReportFormat::Html {
             let why = "--format html: with --aggregate a report is text or json: when how many were open is not kept";
             return Err(Failure::Usage(why.to_owned()).into());
         }
         let adding = Aggregate::attach(args.run, &args.aggregate, verbosity)?;
-        return Box::pin(adding.report(render)).await;
+        return Box::pin(adding.report(render, wants_cost)).await;
     }
     let several = move |filter, hosts| ReportsSink::report(filter, hosts, render);
-    watch(args.run, render, several, verbosity).await
+    watch(args.run, render, wants_cost, several, verbosity).await
 }
 
 /// Runs `diagnose`.
@@ -47,12 +49,13 @@ pub(super) async fn diagnose(args: DiagnoseArgs, verbosity: u8) -> Result<ExitCo
         DiagnoseFormat::Json => ReportsSink::FINDINGS_JSON,
     };
     let several = move |filter, hosts| ReportsSink::findings(filter, hosts, all);
-    watch(args.run, render, several, verbosity).await
+    watch(args.run, render, false, several, verbosity).await
 }
 
 async fn watch(
     mut args: RunArgs,
     render: Render,
+    wants_cost: bool,
     several: impl FnOnce(Filter, Vec<usize>) -> ReportsSink,
     verbosity: u8,
 ) -> Result<ExitCode> {
@@ -66,10 +69,12 @@ async fn watch(
     }
     if args.from.files.is_empty() {
         // A last look tells why sockets are in CLOSE_WAIT.
-        return Live::attach(args, verbosity)?
-            .looking(None)
-            .run(Box::new(ReportSink::new(filter, render)), u64::MAX)
-            .await;
+        let live = Live::attach(args, verbosity)?.looking(None);
+        let mut sink = ReportSink::new(filter, render);
+        if wants_cost {
+            sink = sink.metered();
+        }
+        return live.run(Box::new(sink), u64::MAX).await;
     }
     let of_several = filter.clone();
     let view = View {

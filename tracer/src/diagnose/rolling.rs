@@ -107,6 +107,7 @@ impl Rolling {
             hooks: setting.hooks.clone(),
             completeness: *completeness,
             snapshot,
+            own_cost: None,
             hosts: Vec::new(),
         };
         self.latest = Diagnosis::of(&report);

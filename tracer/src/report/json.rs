@@ -8,6 +8,7 @@ use serde::{Serialize, ser::SerializeMap};
 
 use super::{Between, Hooks, HostReport, LISTED_STATES, Recorded, Report, rows};
 use crate::{
+    cost::OwnCost,
     engine::{
         ClosedFirst, DurationHistogram, EndReason, GROUP_STATES, GroupKey, GroupRow, Groups,
         StateFigures, TcpState, Waiting,
@@ -37,6 +38,9 @@ struct Document<'a> {
     close_wait: CloseWait<'a>,
     groups: GroupsObject<'a>,
     ended: BTreeMap<&'static str, u64>,
+    /// Only of what was measured now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_cost: Option<OwnCost>,
     /// Only of several recordings: each host by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<Host<'a>>,
@@ -289,6 +293,7 @@ fn document(report: &Report) -> Document<'_> {
             remote_port: group(report, &snapshot.groups.remote_port),
         },
         ended: totals.ended.iter().map(|(r, n)| (r.name(), *n)).collect(),
+        own_cost: report.own_cost,
         hosts: report.hosts.iter().map(host).collect(),
     }
 }

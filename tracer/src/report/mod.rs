@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 pub use self::several::{Between, HostReport, Recorded, Several};
 use crate::{
+    cost::OwnCost,
     engine::{Snapshot, TcpState, Waiting},
     render::completeness::Completeness,
 };
@@ -33,6 +34,8 @@ pub struct Report {
     pub completeness: Completeness,
     /// The figures.
     pub snapshot: Snapshot,
+    /// What measuring took of the host; `None`: this was not measured now, or is not asked for.
+    pub own_cost: Option<OwnCost>,
     /// Where it was made of several recordings: each host by itself. The figures are the sums.
     pub hosts: Vec<HostReport>,
 }

@@ -153,6 +153,7 @@ impl Sum {
     fn add(&mut self, report: &Report, how: impl FnOnce(Duration) -> Addend) {
         let sum = self.report.get_or_insert_with(|| Report {
             snapshot: Snapshot::default(),
+            own_cost: None,
             hosts: Vec::new(),
             host: report.host.clone(),
             kernel: report.kernel.clone(),

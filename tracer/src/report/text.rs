@@ -392,6 +392,9 @@ fn basis(report: &Report, out: &mut String) -> Result<()> {
             c.lost.in_the_kernel()
         )?;
     }
+    if let Some(cost) = &report.own_cost {
+        writeln!(out, "  {}", cost.to_string().replace("; ", ";\n  "))?;
+    }
     Ok(())
 }
 

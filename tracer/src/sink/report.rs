@@ -5,6 +5,7 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::{Sink, Start, span::Covered};
 use crate::{
+    cost::Meter,
     diagnose,
     engine::{Engine, Snapshot, Update, Window},
     filter::Filter,
@@ -26,6 +27,8 @@ pub struct ReportSink {
     start: Start,
     covered: Covered,
     window: Window,
+    /// Of a run that measures.
+    meter: Option<Meter>,
 }
 
 impl ReportSink {
@@ -38,6 +41,15 @@ impl ReportSink {
             start: Start::default(),
             covered: Covered::default(),
             window: Window::new(states),
+            meter: None,
+        }
+    }
+
+    /// The report tells what it cost, from now on.
+    pub fn metered(self) -> Self {
+        Self {
+            meter: Some(Meter::start()),
+            ..self
         }
     }
 
@@ -55,6 +67,7 @@ impl ReportSink {
             hooks: hooks(&self.start),
             completeness: *completeness,
             snapshot,
+            own_cost: self.meter.as_ref().map(Meter::total),
             hosts: Vec::new(),
         }
     }

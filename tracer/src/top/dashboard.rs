@@ -13,7 +13,6 @@ use jiff::tz::TimeZone;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
-    cost::Meter,
     keys::action,
     listed::listed,
     model::Model,
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     clock,
+    cost::Meter,
     engine::{Account, Engine, Mono, Update},
     filter::Filter,
     render::completeness::Completeness,

@@ -4,7 +4,6 @@
 //! screens can be compared as text. [`Dashboard`] puts them together as a sink of the pipeline; `screen`
 //! is the only part that touches the terminal.
 
-mod cost;
 mod dashboard;
 mod keys;
 mod listed;
@@ -15,7 +14,6 @@ mod ui;
 mod view;
 
 pub use self::{
-    cost::{Meter, OwnCost, ProgramCost},
     dashboard::{Dashboard, Options, ParseFilter, Wish},
     keys::{Action, action},
     listed::{Listed, Subject, listed},

@@ -126,6 +126,7 @@ mod tests {
             hooks: super::super::Hooks::default(),
             completeness: Completeness::new(&Account::default(), engine.ledger()),
             snapshot: window.close(&engine, span, |_| true),
+            own_cost: None,
             hosts: Vec::new(),
         }
     }

@@ -233,6 +233,7 @@ pub(super) fn basis(report: &Report) -> Markup {
             (c.seen) " state changes seen, " (c.filtered) " filtered, " (c.delivered) " delivered, "
             (c.lost.in_the_kernel()) " lost; "
             (c.irregular) " irregular, " (c.unknown_starts) " first seen in the middle of their life."
+            @if let Some(cost) = &report.own_cost { " The tool's " (cost) "." }
         }
     }
 }

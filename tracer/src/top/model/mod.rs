@@ -9,6 +9,7 @@ mod waits;
 use std::time::Duration;
 
 use crate::{
+    cost::OwnCost,
     diagnose::{Rolling, Setting},
     engine::{
         Account, ConnId, DurationHistogram, EndReason, Engine, Mono, OpenSocket, TcpState,
@@ -17,7 +18,7 @@ use crate::{
     filter::Filter,
     render::completeness::Completeness,
     sink::{Start, WallClock, hooks},
-    top::{cost::OwnCost, narrow::Narrow},
+    top::narrow::Narrow,
 };
 
 pub use self::{

@@ -8,8 +8,8 @@ use ratatui::{
 
 use super::{Theme, View, text};
 use crate::{
+    cost::OwnCost,
     render::{completeness::Completeness, duration, escape},
-    top::cost::OwnCost,
 };
 
 /// Draws it: three lines.
