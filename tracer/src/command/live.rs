@@ -12,7 +12,7 @@ use crate::{
     cost::Meter,
     ebpf::{
         Kernel, Probes, SnapshotSource, StateSource, TimewaitSource, drop_privileges,
-        keep_privileges_to_look,
+        keep_privileges_to_look, no_new_privileges,
     },
     engine::{Engine, Limits},
     error::Failure,
@@ -129,6 +129,7 @@ impl Live {
         self.shutdown.run(&self.args.command, self.stdout_is_ours)?;
         if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
             log::debug!("privileges are kept: every look at TIME_WAIT takes them");
+            no_new_privileges()?;
         } else if self.looks {
             keep_privileges_to_look()?;
         } else {

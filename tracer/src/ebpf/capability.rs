@@ -2,6 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability, CapsHashSet};
+use landlock::RulesetStatus;
+
+use super::seal::{no_new_privileges, seal};
 
 /// Linux capabilities that matter here, capability.h.
 const KNOWN: [(u32, &str); 8] = [
@@ -59,13 +62,22 @@ impl Capabilities {
     }
 }
 
-/// Gives up all privileges but what reading the kernel side's counters takes. To be called when
-/// everything is attached and opened; what the process starts afterwards has none either.
+/// Gives up all privileges but what reading the kernel side's counters takes, and writing files. To be
+/// called when everything is attached and opened; what the process starts afterwards has none either.
 ///
 /// Kernels before 5.19 want `CAP_BPF` for every lookup in a map, whoever opened it
 /// (`unprivileged_bpf_disabled`, kernel/bpf/syscall.c).
 pub fn drop_privileges() -> Result<()> {
-    keep(&[Capability::CAP_BPF])
+    keep(&[Capability::CAP_BPF])?;
+    match seal()? {
+        RulesetStatus::FullyEnforced => {
+            log::debug!("no file can be written any more, no port opened")
+        }
+        RulesetStatus::PartiallyEnforced => log::debug!("most writing of files is given up"),
+        RulesetStatus::NotEnforced => log::debug!("writing files can't be given up: no Landlock"),
+    }
+    // Where there is no Landlock nobody has said so.
+    no_new_privileges()
 }
 
 /// The same, but for what another look at the sockets takes: opening iterators, entering network
@@ -77,7 +89,8 @@ pub fn keep_privileges_to_look() -> Result<()> {
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_SYS_PTRACE,
         Capability::CAP_DAC_READ_SEARCH,
-    ])
+    ])?;
+    no_new_privileges()
 }
 
 fn keep(wanted: &[Capability]) -> Result<()> {

@@ -31,6 +31,7 @@ fn privileges_are_dropped() {
         let held = u64::from_str_radix(held.trim(), 16).unwrap();
         assert_eq!(held & !CAP_BPF, 0, "{set} {held:x}");
     }
+    assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
     let finished = tool.interrupt();
     finished.assert_success();
     // Counters and losses are still read.
