@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::process;
+use crate::arch::Arch;
+use crate::{cross, process};
 
 /// The cargo that started us, in `repo`.
 pub(crate) fn command(repo: &Path) -> Command {
@@ -17,7 +18,7 @@ pub(crate) fn command(repo: &Path) -> Command {
 }
 
 /// Builds the tool in release and returns its path.
-pub(crate) fn build_tool(repo: &Path) -> Result<PathBuf> {
+pub(crate) fn build_tool(repo: &Path, arch: Arch) -> Result<PathBuf> {
     let arguments = [
         "build",
         "--release",
@@ -26,20 +27,21 @@ pub(crate) fn build_tool(repo: &Path) -> Result<PathBuf> {
         "--bin",
         "tcpdwell",
     ];
-    build_executable(repo, &arguments, "tcpdwell")
+    build_executable(repo, arch, &arguments, "tcpdwell")
 }
 
 /// Builds the live tests and returns the path of their binary.
-pub(crate) fn build_live_tests(repo: &Path) -> Result<PathBuf> {
+pub(crate) fn build_live_tests(repo: &Path, arch: Arch) -> Result<PathBuf> {
     let arguments = ["test", "--package", "tracer", "--test", "live", "--no-run"];
-    build_executable(repo, &arguments, "live")
+    build_executable(repo, arch, &arguments, "live")
 }
 
-fn build_executable(repo: &Path, arguments: &[&str], target: &str) -> Result<PathBuf> {
+fn build_executable(repo: &Path, arch: Arch, arguments: &[&str], target: &str) -> Result<PathBuf> {
     let mut cargo = command(repo);
     cargo
         .args(arguments)
         .arg("--message-format=json-render-diagnostics");
+    cross::aim(&mut cargo, arch, repo)?;
     let messages = process::output(&mut cargo)?;
     executable(&messages, target)
         .with_context(|| format!("cargo built no executable named {target}"))

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
+use crate::arch::Arch;
+use crate::{bench, build, build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The chores of the tcpdwell repository")]
@@ -22,6 +23,8 @@ enum Verb {
     BuildEbpf(ToolchainArgs),
     /// Rebuild the kernel programs and compare them with the committed object
     VerifyEbpf(ToolchainArgs),
+    /// Build tcpdwell in release, and say where it is
+    Build(BuildArgs),
     /// Build tcpdwell and run it as root: `cargo xtask run -- trace`
     Run(RunArgs),
     /// Run all tests; the live ones too where the privileges allow it
@@ -41,6 +44,13 @@ pub(crate) struct ToolchainArgs {
     /// Folder that holds the eBPF toolchain, or gets it (default: the user's cache folder)
     #[arg(long, value_name = "DIR")]
     pub(crate) toolchain_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// For which architecture; another than this machine's needs rustup and Debian's cross compiler
+    #[arg(long, value_name = "ARCH", default_value_t = Arch::HOST, value_enum)]
+    pub(crate) arch: Arch,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +75,7 @@ impl Cli {
         match self.verb {
             Verb::BuildEbpf(args) => build_ebpf::execute(&args),
             Verb::VerifyEbpf(args) => verify_ebpf::execute(&args),
+            Verb::Build(args) => build::execute(&args),
             Verb::Run(args) => run::execute(&args),
             Verb::Test(args) => test::execute(&args),
             Verb::Vm(args) => vm::execute(&args),

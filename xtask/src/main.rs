@@ -7,11 +7,14 @@
 )]
 
 mod apt;
+mod arch;
 mod bench;
+mod build;
 mod build_ebpf;
 mod cargo;
 mod ci;
 mod cli;
+mod cross;
 mod paths;
 mod privileges;
 mod process;

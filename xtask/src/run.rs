@@ -5,11 +5,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch::Arch;
 use crate::cli::RunArgs;
 use crate::{cargo, paths, privileges, process};
 
 pub(crate) fn execute(args: &RunArgs) -> Result<ExitCode> {
-    let tool = cargo::build_tool(&paths::repository()?)?;
+    let tool = cargo::build_tool(&paths::repository()?, Arch::HOST)?;
     let mut command = if privileges::is_root() {
         Command::new(&tool)
     } else if process::find_program("sudo").is_some() {

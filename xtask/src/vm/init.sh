@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: prepares what a tracer expects to find, runs /cmd.sh with its output on the
-# second serial line, reports status and results on the third, and powers off.
+# second serial line ($said), reports status and results on the third ($control), and powers off. The kernel
+# hands down the words of its command line that it does not know.
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/root:/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb
 mount -t proc proc /proc
@@ -20,17 +21,17 @@ echo 0 >/proc/sys/kernel/kptr_restrict
 while read -r module; do
     insmod "/mods/$module.ko" || echo "insmod $module failed"
 done </mods/order
-stty -F /dev/ttyS1 raw -echo
+stty -F "$said" raw -echo
 cd /root || poweroff -f
-sh /cmd.sh </dev/null >/dev/ttyS1 2>&1
+sh /cmd.sh </dev/null >"$said" 2>&1
 status=$?
 sync
-stty -F /dev/ttyS2 raw -echo
+stty -F "$control" raw -echo
 {
     echo "STATUS $status"
     if [ -n "$(ls -A /out)" ]; then
         tar -C /out -cf - . | gzip -1 | base64
     fi
-} >/dev/ttyS2
+} >"$control"
 sleep 0.2
 poweroff -f

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use xtask::files::files_under;
 
 use super::archive::Archive;
+use super::libraries;
 use super::modules::Module;
-use crate::process;
+use crate::arch::Arch;
 
 const FOLDERS: [&str; 14] = [
     "bin", "sbin", "proc", "sys", "dev", "tmp", "out", "root", "run", "etc", "mods", "var",
@@ -20,6 +20,9 @@ const FOLDERS: [&str; 14] = [
 ];
 
 pub(super) struct Payload {
+    pub(super) arch: Arch,
+    /// A static one.
+    pub(super) busybox: PathBuf,
     pub(super) copies: Vec<Copy>,
     pub(super) command: String,
 }
@@ -61,7 +64,7 @@ impl Copy {
         })
     }
 
-    fn write(&self, archive: &mut Archive<BufWriter<File>>) -> Result<()> {
+    fn write(&self, archive: &mut Archive<BufWriter<File>>, arch: Arch) -> Result<()> {
         if self.source.is_dir() {
             for file in files_under(&self.source)? {
                 let relative = file.strip_prefix(&self.source).unwrap_or(&file);
@@ -71,8 +74,8 @@ impl Copy {
         }
         copy(archive, &self.source, &self.destination)?;
         if self.program {
-            for library in libraries(&self.source) {
-                copy(archive, &library, &library)?;
+            for (library, place) in libraries::of(&self.source, arch)? {
+                copy(archive, &library, &place)?;
             }
         }
         Ok(())
@@ -93,8 +96,7 @@ impl Payload {
             archive.folder(Path::new(folder))?;
         }
         archive.character_device(Path::new("dev/console"), (5, 1))?;
-        let busybox = process::find_program("busybox").context("busybox is not in PATH")?;
-        copy(archive, &busybox, Path::new("/bin/busybox"))?;
+        copy(archive, &self.busybox, Path::new("/bin/busybox"))?;
         archive.file(Path::new("/init"), 0o755, include_bytes!("init.sh"))?;
         archive.file(
             Path::new("/cmd.sh"),
@@ -110,7 +112,7 @@ impl Payload {
         }
         archive.file(Path::new("/mods/order"), 0o644, order.as_bytes())?;
         for copy in &self.copies {
-            copy.write(archive)?;
+            copy.write(archive, self.arch)?;
         }
         Ok(())
     }
@@ -124,22 +126,6 @@ fn copy(archive: &mut Archive<BufWriter<File>>, source: &Path, destination: &Pat
     let (permissions, data) = read().with_context(|| format!("read {}", source.display()))?;
     archive.file(destination, permissions, &data)?;
     Ok(())
-}
-
-/// What `program` is linked with; nothing for a static program, on which ldd fails.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    process::quiet_output(Command::new("ldd").arg(program))
-        .map_or(Vec::new(), |text| parse_ldd(&text))
-}
-
-/// Lines are `name => /path (address)`, `/path (address)`, or name no file at all (the vDSO).
-fn parse_ldd(text: &str) -> Vec<PathBuf> {
-    let words = |line: &'_ str| {
-        line.split_whitespace()
-            .find(|word| word.starts_with('/'))
-            .map(PathBuf::from)
-    };
-    text.lines().filter_map(words).collect()
 }
 
 #[cfg(test)]
@@ -157,17 +143,5 @@ mod tests {
         assert_eq!(at("tool:/usr/bin/t"), Path::new("/usr/bin/t"));
         assert_eq!(at("tool:t"), Path::new("/root/t"));
         assert!(Copy::parse("/", false).is_err());
-    }
-
-    #[test]
-    fn libraries_are_read_from_ldd() {
-        let text = "\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f)\n\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
-        assert_eq!(
-            parse_ldd(text),
-            [
-                Path::new("/lib/x86_64-linux-gnu/libc.so.6"),
-                Path::new("/lib64/ld-linux-x86-64.so.2")
-            ]
-        );
     }
 }

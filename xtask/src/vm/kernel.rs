@@ -1,15 +1,12 @@
 //! Kernels to boot: Debian's cloud kernels, fetched from the mirrors this machine uses and kept in the cache.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use xtask::files::files_under;
 
 use super::suites::Suites;
-use crate::{paths, process};
-
-const FLAVOUR: &str = "-cloud-amd64";
+use crate::arch::Arch;
 
 /// A kernel image, and the folder of its modules where there is one.
 #[derive(Debug)]
@@ -20,7 +17,7 @@ pub(super) struct Kernel {
 
 /// Finds `name` (a path, `pkg:NAME`, or a series such as 6.1) in the cache or fetches it. None: no release of
 /// Debian has a kernel of that series, which happens to any but the long-term ones.
-pub(super) fn find(name: &str) -> Result<Option<Kernel>> {
+pub(super) fn find(name: &str, arch: Arch) -> Result<Option<Kernel>> {
     let path = Path::new(name);
     if path.is_file() {
         let image = path.to_path_buf();
@@ -32,27 +29,36 @@ pub(super) fn find(name: &str) -> Result<Option<Kernel>> {
     if path.is_dir() {
         return unpacked(path).map(Some);
     }
-    let cache = paths::cache("vm")?;
+    let cache = super::cache(arch)?;
     let package = name.strip_prefix("pkg:");
     let dir = cache.join("kernels").join(package.unwrap_or(name));
     // Written last, so that an interrupted download is not taken for a kernel.
     let complete = dir.join("package");
     if !complete.is_file() {
-        let suites = Suites::open(&cache)?;
+        let suites = Suites::open(&cache, arch)?;
         let package = match package {
             Some(package) => package.to_owned(),
-            None => match newest(&suites.packages(&format!("linux-image-{name}"))?, name) {
+            None => match newest(
+                &suites.packages(&format!("linux-image-{name}"))?,
+                name,
+                &flavour(arch),
+            ) {
                 Some(package) => package,
                 None if suites.complete() => return Ok(None),
                 None => bail!("no kernel {name} in the package lists that could be fetched"),
             },
         };
         eprintln!("xtask: kernel {name} is {package}");
-        fetch(&suites, &package, &dir)?;
+        fetch(&suites, &package, &dir, &flavour(arch))?;
         std::fs::write(&complete, package)
             .with_context(|| format!("write {}", complete.display()))?;
     }
     unpacked(&dir).map(Some)
+}
+
+/// How the names of cloud kernels end.
+fn flavour(arch: Arch) -> String {
+    format!("-cloud-{}", arch.debian())
 }
 
 fn unpacked(dir: &Path) -> Result<Kernel> {
@@ -79,18 +85,10 @@ fn unpacked(dir: &Path) -> Result<Kernel> {
 }
 
 /// Newer packages are split: the image package is empty and depends on the binary and the modules.
-fn fetch(suites: &Suites, package: &str, dir: &Path) -> Result<()> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-    let mut packages = parts(&suites.depends(package)?);
+fn fetch(suites: &Suites, package: &str, dir: &Path, flavour: &str) -> Result<()> {
+    let mut packages = parts(&suites.depends(package)?, flavour);
     packages.push(package.to_owned());
-    suites.download(&packages, dir)?;
-    for deb in files_under(dir)? {
-        process::run(Command::new("dpkg").arg("-x").arg(&deb).arg(dir))?;
-        std::fs::remove_file(&deb).with_context(|| format!("remove {}", deb.display()))?;
-    }
+    suites.unpack(&packages, dir)?;
     if unpacked(dir).is_err() {
         bail!("{package} has no kernel image: choose another");
     }
@@ -98,11 +96,11 @@ fn fetch(suites: &Suites, package: &str, dir: &Path) -> Result<()> {
 }
 
 /// From a `Depends` line, what belongs to the kernel itself.
-fn parts(depends: &str) -> Vec<String> {
+fn parts(depends: &str, flavour: &str) -> Vec<String> {
     depends
         .split([',', '|'])
         .filter_map(|dependency| dependency.split_whitespace().next())
-        .filter(|name| name.ends_with(FLAVOUR))
+        .filter(|name| name.ends_with(flavour))
         .filter(|name| {
             ["linux-binary-", "linux-modules-", "linux-base-"]
                 .iter()
@@ -113,11 +111,11 @@ fn parts(depends: &str) -> Vec<String> {
 }
 
 /// The highest version among the cloud images of `series`.
-fn newest(packages: &[String], series: &str) -> Option<String> {
+fn newest(packages: &[String], series: &str, flavour: &str) -> Option<String> {
     let prefix = format!("linux-image-{series}");
     packages
         .iter()
-        .filter(|name| name.ends_with(FLAVOUR))
+        .filter(|name| name.ends_with(flavour))
         .filter(|name| name.strip_prefix(&prefix).is_some_and(starts_new_number))
         .max_by_key(|name| numbers(name))
         .cloned()
@@ -152,28 +150,32 @@ mod tests {
             "linux-image-6.1.0-50-cloud-amd64-unsigned",
         ]
         .map(String::from);
+        let newest = |series| newest(&packages, series, "-cloud-amd64");
         assert_eq!(
-            newest(&packages, "6.1").as_deref(),
+            newest("6.1").as_deref(),
             Some("linux-image-6.1.0-49-cloud-amd64")
         );
         assert_eq!(
-            newest(&packages, "6.12").as_deref(),
+            newest("6.12").as_deref(),
             Some("linux-image-6.12.117+deb13-cloud-amd64")
         );
-        assert_eq!(newest(&packages, "6"), newest(&packages, "6.12"));
-        assert_eq!(newest(&packages, "5.10"), None);
+        assert_eq!(newest("6"), newest("6.12"));
+        assert_eq!(newest("5.10"), None);
     }
 
     #[test]
     fn the_parts_of_a_split_kernel() {
         let depends = "linux-binary-7.2.1-cloud-amd64 (= 7.2.1-1), linux-modules-7.2.1-cloud-amd64, kmod, linux-base-x";
         assert_eq!(
-            parts(depends),
+            parts(depends, "-cloud-amd64"),
             [
                 "linux-binary-7.2.1-cloud-amd64",
                 "linux-modules-7.2.1-cloud-amd64"
             ]
         );
-        assert_eq!(parts("kmod, linux-base (>= 4.3~)"), Vec::<String>::new());
+        assert_eq!(
+            parts("kmod, linux-base (>= 4.3~)", "-cloud-amd64"),
+            Vec::<String>::new()
+        );
     }
 }

@@ -2,8 +2,10 @@
 //! CPU, so neither root nor KVM is needed and the results do not depend on the machine.
 
 mod archive;
+mod busybox;
 mod initramfs;
 mod kernel;
+mod libraries;
 mod modules;
 mod qemu;
 mod suites;
@@ -22,6 +24,7 @@ use clap::Args;
 use self::initramfs::{Copy, Payload};
 use self::kernel::Kernel;
 use self::qemu::{Boot, Outcome};
+use crate::arch::Arch;
 use crate::stopwatch::Stopwatch;
 use crate::{apt, cargo, paths};
 
@@ -44,12 +47,7 @@ const LEDGERS: [&str; 7] = [
 /// Socket dumps and TUN devices are modules on Debian, and nothing in the guest loads modules on demand.
 const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
 
-const PROGRAMS: [(&str, &str); 4] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
-];
+const PROGRAMS: [(&str, &str); 2] = [("xz", "xz-utils"), ("zstd", "zstd")];
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct VmArgs {
@@ -59,6 +57,9 @@ pub(crate) struct VmArgs {
     /// 5.10, 6.1, 6.12 and 7.2
     #[arg(long)]
     all: bool,
+    /// Architecture of the guest; programs are cross-built for another than this machine's
+    #[arg(long, value_name = "ARCH", default_value_t = Arch::HOST, value_enum)]
+    arch: Arch,
     /// Run the live tests whose name contains this ('': all) [default: the ledgers]
     #[arg(long, value_name = "FILTER", conflicts_with = "command")]
     test: Option<String>,
@@ -97,6 +98,7 @@ impl VmArgs {
         Self {
             kernels: Vec::new(),
             all: true,
+            arch: Arch::HOST,
             test: None,
             files: Vec::new(),
             bins: Vec::new(),
@@ -128,8 +130,10 @@ impl VmArgs {
             }
         }
         let command = if self.command.is_empty() {
-            copies.push(Copy::program(cargo::build_live_tests(repo)?, "/root/live"));
-            copies.push(Copy::program(cargo::build_tool(repo)?, "/root/tcpdwell"));
+            let live = cargo::build_live_tests(repo, self.arch)?;
+            let tool = cargo::build_tool(repo, self.arch)?;
+            copies.push(Copy::program(live, "/root/live"));
+            copies.push(Copy::program(tool, "/root/tcpdwell"));
             let filter = match &self.test {
                 Some(filter) => filter.clone(),
                 None => LEDGERS.join(" "),
@@ -141,16 +145,25 @@ impl VmArgs {
         } else {
             self.command.join(" ")
         };
-        Ok(Payload { copies, command })
+        Ok(Payload {
+            arch: self.arch,
+            busybox: busybox::find(self.arch)?,
+            copies,
+            command,
+        })
     }
 }
 
 pub(crate) fn execute(args: &VmArgs) -> Result<ExitCode> {
     apt::ensure_programs(&PROGRAMS)?;
+    apt::ensure_programs(&[qemu::package(args.arch)])?;
     let payload = args.payload(&paths::repository()?)?;
     let kernels = args.kernels();
     // One after the other: apt serves one at a time.
-    let found: Vec<_> = kernels.into_iter().map(|k| (k, kernel::find(k))).collect();
+    let found: Vec<_> = kernels
+        .into_iter()
+        .map(|k| (k, kernel::find(k, args.arch)))
+        .collect();
     let several = found.len() > 1;
     // An emulated guest keeps one CPU busy, however many it thinks that it has.
     let at_once = available_parallelism().map_or(1, NonZero::get);
@@ -186,6 +199,14 @@ pub(crate) fn execute(args: &VmArgs) -> Result<ExitCode> {
     Ok(exit_code(&rows))
 }
 
+/// The folder of what was fetched for guests of this architecture.
+fn cache(arch: Arch) -> Result<PathBuf> {
+    match arch {
+        Arch::Amd64 => paths::cache("vm"),
+        Arch::Arm64 => paths::cache("vm-arm64"),
+    }
+}
+
 fn boot(
     args: &VmArgs,
     kernel: &str,
@@ -210,6 +231,7 @@ fn boot(
     let initramfs = scratch.path().join("initramfs");
     payload.write(&initramfs, &modules)?;
     let boot = Boot {
+        arch: args.arch,
         kernel: &kernel_files.image,
         initramfs: &initramfs,
         scratch: scratch.path(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
 use crate::process;
 use crate::stopwatch::Stopwatch;
 
@@ -15,6 +16,7 @@ const CONSOLE_LINES: usize = 30;
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) struct Boot<'a> {
+    pub(super) arch: Arch,
     pub(super) kernel: &'a Path,
     pub(super) initramfs: &'a Path,
     pub(super) scratch: &'a Path,
@@ -71,7 +73,7 @@ impl Boot<'_> {
         let mut child = self
             .command(&console, said, &control)
             .spawn()
-            .context("start qemu-system-x86_64")?;
+            .with_context(|| format!("start {}", package(self.arch).0))?;
         let watch = Stopwatch::start();
         let mut ended = None;
         while ended.is_none() && watch.elapsed() < self.timeout {
@@ -97,11 +99,13 @@ impl Boot<'_> {
 
     fn command(&self, console: &Path, said: Option<&Path>, control: &Path) -> Command {
         let file = |path: &Path| format!("file:{}", path.display());
-        let mut command = Command::new("qemu-system-x86_64");
+        let said = said.map_or("stdio".into(), file);
+        let mut command = Command::new(package(self.arch).0);
         command
             // Only the emulator: results must not depend on what the machine's CPU offers. One thread for all
             // of a guest's CPUs: with one each, a guest trips now and then over text that its kernel patches.
-            .args(["-accel", "tcg,thread=single", "-cpu", "max"])
+            .args(["-accel", "tcg,thread=single"])
+            .args(machine(self.arch))
             .args([
                 "-display",
                 "none",
@@ -121,11 +125,10 @@ impl Boot<'_> {
             .arg(self.kernel)
             .arg("-initrd")
             .arg(self.initramfs)
-            // Debian's kernels set up one serial line unless told otherwise.
-            .args(["-append", "console=ttyS0 panic=-1 quiet 8250.nr_uarts=4"])
+            .args(["-append", &format!("{} panic=-1 quiet", lines(self.arch))])
             .args(["-serial", &file(console)])
-            .args(["-serial", &said.map_or("stdio".into(), file)])
-            .args(["-serial", &file(control)])
+            .args(serial(self.arch, "said", &said))
+            .args(serial(self.arch, "control", &file(control)))
             .stdin(Stdio::null());
         command
     }
@@ -142,6 +145,53 @@ impl Boot<'_> {
         for line in text.lines().skip(skip) {
             eprintln!("[console] {}", line.trim_end());
         }
+    }
+}
+
+/// The emulator of an architecture, and Debian's package that has it.
+pub(super) const fn package(arch: Arch) -> (&'static str, &'static str) {
+    match arch {
+        Arch::Amd64 => ("qemu-system-x86_64", "qemu-system-x86"),
+        Arch::Arm64 => ("qemu-system-aarch64", "qemu-system-arm"),
+    }
+}
+
+/// The machine and its CPU. arm64's `max` would sign every return address, which is slow to emulate, and has wider
+/// addresses than older kernels boot with.
+const fn machine(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::Amd64 => &["-cpu", "max"],
+        Arch::Arm64 => &["-machine", "virt", "-cpu", "neoverse-n1"],
+    }
+}
+
+/// The serial lines as the guest's kernel calls them: its own messages, and what `init` is told of the others.
+const fn lines(arch: Arch) -> &'static str {
+    match arch {
+        // Debian's kernels set up one serial line unless told otherwise.
+        Arch::Amd64 => "console=ttyS0 8250.nr_uarts=4 said=/dev/ttyS1 control=/dev/ttyS2",
+        Arch::Arm64 => "console=ttyAMA0 said=/dev/ttyS0 control=/dev/ttyS1",
+    }
+}
+
+/// One more serial line. The arm64 board has one, so the others are cards.
+fn serial(arch: Arch, name: &str, backend: &str) -> Vec<String> {
+    match arch {
+        Arch::Amd64 => vec!["-serial".into(), backend.into()],
+        Arch::Arm64 => vec![
+            "-chardev".into(),
+            chardev(name, backend),
+            "-device".into(),
+            format!("pci-serial,chardev={name}"),
+        ],
+    }
+}
+
+/// `-serial file:PATH` and `-serial stdio` as a named device.
+fn chardev(name: &str, backend: &str) -> String {
+    match backend.split_once(':') {
+        Some((kind, path)) => format!("{kind},id={name},path={path}"),
+        None => format!("{backend},id={name}"),
     }
 }
 
@@ -177,6 +227,19 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_serial_line_is_a_card_where_the_board_has_but_one() {
+        assert_eq!(
+            serial(Arch::Amd64, "said", "file:/x"),
+            ["-serial", "file:/x"]
+        );
+        assert_eq!(
+            serial(Arch::Arm64, "said", "file:/x")[1],
+            "file,id=said,path=/x"
+        );
+        assert_eq!(serial(Arch::Arm64, "said", "stdio")[1], "stdio,id=said");
+    }
 
     #[test]
     fn the_status_decides_whatever_became_of_qemu() {

@@ -7,8 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use xtask::files::files_under;
 
 use crate::apt::{self, Source};
+use crate::arch::Arch;
 use crate::process;
 
 const MAIN: [&str; 6] = [
@@ -31,14 +33,14 @@ pub(super) struct Suites {
 
 impl Suites {
     /// The lists in `cache`, fetched when there are none of today: files of replaced versions leave the mirrors.
-    pub(super) fn open(cache: &Path) -> Result<Self> {
+    pub(super) fn open(cache: &Path, arch: Arch) -> Result<Self> {
         let dir = cache.join("apt");
         let suites = Self {
             configuration: dir.join("apt.conf"),
             fetched: dir.join("fetched"),
         };
         if !is_younger_than(&suites.fetched, DAY) {
-            suites.prepare(&dir)?;
+            suites.prepare(&dir, arch)?;
             eprintln!("xtask: fetching package lists for other kernels");
             // A release that its mirror dropped fails the update; the lists of the others are there all the same.
             match process::run(suites.apt("apt-get").args(["update", "-qq"])) {
@@ -54,7 +56,7 @@ impl Suites {
         is_younger_than(&self.fetched, DAY)
     }
 
-    fn prepare(&self, dir: &Path) -> Result<()> {
+    fn prepare(&self, dir: &Path, arch: Arch) -> Result<()> {
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = dir.join(folder);
             std::fs::create_dir_all(&folder)
@@ -62,7 +64,7 @@ impl Suites {
         }
         let list = dir.join("sources.list");
         write(&list, &source_lines(&apt::sources()?)?)?;
-        write(&self.configuration, &configuration(dir, &list))
+        write(&self.configuration, &configuration(dir, &list, arch))
     }
 
     /// The names of packages that start with `prefix`.
@@ -82,13 +84,27 @@ impl Suites {
         Ok(line.unwrap_or_default().to_owned())
     }
 
-    pub(super) fn download(&self, packages: &[String], dir: &Path) -> Result<()> {
+    fn download(&self, packages: &[String], dir: &Path) -> Result<()> {
         let mut download = self.apt("apt-get");
         download
             .args(["download", "-q"])
             .args(packages)
             .current_dir(dir);
         process::run(download.stdout(std::io::stderr()))
+    }
+
+    /// Puts the files of `packages` into `dir`, which is emptied first.
+    pub(super) fn unpack(&self, packages: &[String], dir: &Path) -> Result<()> {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+        }
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        self.download(packages, dir)?;
+        for deb in files_under(dir)? {
+            process::run(Command::new("dpkg").arg("-x").arg(&deb).arg(dir))?;
+            std::fs::remove_file(&deb).with_context(|| format!("remove {}", deb.display()))?;
+        }
+        Ok(())
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -120,14 +136,15 @@ fn source_lines(sources: &[Source]) -> Result<String> {
     Ok(text)
 }
 
-fn configuration(dir: &Path, list: &Path) -> String {
-    let dir = dir.display();
+fn configuration(dir: &Path, list: &Path, arch: Arch) -> String {
+    let (dir, arch) = (dir.display(), arch.debian());
     format!(
         "Dir::Etc::sourcelist \"{}\";\n\
          Dir::Etc::sourceparts \"/nonexistent\";\n\
          Dir::State::lists \"{dir}/lists\";\n\
          Dir::Cache \"{dir}/cache\";\n\
-         APT::Architecture \"amd64\";\n\
+         APT::Architecture \"{arch}\";\n\
+         APT::Architectures \"{arch}\";\n\
          Acquire::Languages \"none\";\n\
          Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
          Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";\n",
