@@ -143,6 +143,20 @@ pub struct TaskLayout {
     pub sock_lock_owned: u32,
 }
 
+/// Offsets into `pt_regs`, by the calling convention of the architecture: what a kprobe is handed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegistersLayout {
+    /// The first argument, u64.
+    pub first: u32,
+    /// The second argument, u64.
+    pub second: u32,
+    /// The third argument, u64.
+    pub third: u32,
+    /// What a function returns, u64.
+    pub returned: u32,
+}
+
 /// Offsets into the record of the classic tracepoint `sock:inet_sock_set_state`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,6 +256,12 @@ words!(TaskLayout {
     kernfs_node,
     inode,
     sock_lock_owned
+});
+words!(RegistersLayout {
+    first,
+    second,
+    third,
+    returned,
 });
 words!(TracepointLayout {
     skaddr,

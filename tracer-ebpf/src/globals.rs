@@ -3,7 +3,7 @@
 
 use aya_ebpf::Global;
 use tracer_common::layout::{
-    SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+    RegistersLayout, SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
 };
 
 /// Where a socket's fields are.
@@ -103,6 +103,15 @@ pub static TASK: Global<TaskLayout> = Global::new(TaskLayout {
     kernfs_node: 0,
     inode: 0,
     sock_lock_owned: 0,
+});
+
+/// Where arguments and results are among the registers.
+#[unsafe(no_mangle)]
+pub static REGISTERS: Global<RegistersLayout> = Global::new(RegistersLayout {
+    first: 0,
+    second: 0,
+    third: 0,
+    returned: 0,
 });
 
 /// Where the classic tracepoint's fields are.

@@ -17,6 +17,7 @@ mod kernel;
 mod maps;
 mod owner;
 mod probe;
+mod registers;
 mod twin;
 
 use aya_ebpf::{
@@ -78,30 +79,30 @@ pub fn tw_schedule(ctx: FEntryContext) -> i32 {
 /// As [`tw_alloc`], the call.
 #[kprobe]
 pub fn tw_alloc_call(ctx: ProbeContext) -> u32 {
-    let argument = |i| ctx.arg::<u64>(i).unwrap_or(0);
-    probe::timewait::allocating(argument(0), argument(1), argument(2) as u8);
+    let (sk, death_row) = (registers::first(&ctx), registers::second(&ctx));
+    probe::timewait::allocating(sk, death_row, registers::third(&ctx) as u8);
     0
 }
 
 /// As [`tw_alloc`], the return.
 #[kretprobe]
 pub fn tw_alloc_return(ctx: RetProbeContext) -> u32 {
-    probe::timewait::allocated_returning(ctx.ret::<u64>());
+    probe::timewait::allocated_returning(registers::returned(&ctx));
     0
 }
 
 /// As [`tw_kill`].
 #[kprobe]
 pub fn tw_kill_call(ctx: ProbeContext) -> u32 {
-    probe::timewait::ended(&ctx, ctx.arg::<u64>(0).unwrap_or(0));
+    probe::timewait::ended(&ctx, registers::first(&ctx));
     0
 }
 
 /// As [`tw_schedule`].
 #[kprobe]
 pub fn tw_schedule_call(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u64>(2).unwrap_or(0) & 1 == 1 {
-        probe::timewait::rearmed(ctx.arg::<u64>(0).unwrap_or(0));
+    if registers::third(&ctx) & 1 == 1 {
+        probe::timewait::rearmed(registers::first(&ctx));
     }
     0
 }
@@ -137,7 +138,7 @@ pub fn accept_of_four(ctx: FExitContext) -> i32 {
 /// `inet_csk_accept`, the return.
 #[kretprobe]
 pub fn accept_return(ctx: RetProbeContext) -> u32 {
-    probe::holder::accepted(ctx.ret::<u64>());
+    probe::holder::accepted(registers::returned(&ctx));
     0
 }
 
@@ -231,15 +232,15 @@ pub fn sum_tw_schedule(ctx: FEntryContext) -> i32 {
 /// As [`tw_kill_call`].
 #[kprobe]
 pub fn sum_tw_kill_call(ctx: ProbeContext) -> u32 {
-    probe::sums::ended(&ctx, ctx.arg::<u64>(0).unwrap_or(0));
+    probe::sums::ended(&ctx, registers::first(&ctx));
     0
 }
 
 /// As [`tw_schedule_call`].
 #[kprobe]
 pub fn sum_tw_schedule_call(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u64>(2).unwrap_or(0) & 1 == 1 {
-        probe::sums::rearmed(ctx.arg::<u64>(0).unwrap_or(0));
+    if registers::third(&ctx) & 1 == 1 {
+        probe::sums::rearmed(registers::first(&ctx));
     }
     0
 }

@@ -15,8 +15,8 @@ use crate::{paths, process};
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "tcpdwell-ebpf";
 
-/// BTF is made from debug information. `bpf_target_arch` selects the registers of the host's calling
-/// convention in aya's kprobe contexts.
+/// BTF is made from debug information. `bpf_target_arch` is the architecture whose registers aya's kprobe contexts
+/// know: the programs ask none of them, and it is named so that the host does not choose it.
 const FLAGS: [&str; 4] = [
     "-Clinker=bpf-linker",
     "-Cdebuginfo=2",

@@ -1,10 +1,10 @@
 //! Every kernel field the programs read, by name: the contract with the running kernel, in one
 //! place.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, env::consts::ARCH};
 
 use tracer_common::layout::{
-    SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+    RegistersLayout, SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
 };
 
 use super::{
@@ -105,6 +105,29 @@ pub(super) fn resolve_task(btf: &Btf<'_>) -> Result<TaskLayout, BtfError> {
         inode: btf.offset_of("kernfs_node.id")?,
         sock_lock_owned: btf.offset_of("sock.sk_lock.owned")?,
     })
+}
+
+/// Where a kprobe finds arguments and results on this architecture: those of its calling convention.
+pub(super) fn resolve_registers(btf: &Btf<'_>) -> Result<RegistersLayout, BtfError> {
+    match ARCH {
+        "x86_64" => Ok(RegistersLayout {
+            first: btf.offset_of("pt_regs.di")?,
+            second: btf.offset_of("pt_regs.si")?,
+            third: btf.offset_of("pt_regs.dx")?,
+            returned: btf.offset_of("pt_regs.ax")?,
+        }),
+        "aarch64" => {
+            // x0, x1, x2; the result in x0.
+            let x0 = btf.offset_of("pt_regs.regs")?;
+            Ok(RegistersLayout {
+                first: x0,
+                second: x0 + 8,
+                third: x0 + 16,
+                returned: x0,
+            })
+        }
+        _ => Err(BtfError::NoRegisters(ARCH)),
+    }
 }
 
 /// Where the fields of `sock:inet_sock_set_state` are: RHEL and RT kernels widen the common header,

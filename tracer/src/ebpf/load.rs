@@ -9,7 +9,9 @@ use aya::{
 };
 use log::LevelFilter;
 use tracer_common::{
-    layout::{SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout},
+    layout::{
+        RegistersLayout, SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+    },
     state::CLOSING,
 };
 
@@ -21,6 +23,7 @@ pub(super) struct Globals {
     pub sock: SockLayout,
     pub task: TaskLayout,
     pub tracepoint: TracepointLayout,
+    pub registers: RegistersLayout,
     pub timewait: TimewaitLayout,
     pub snapshot: SnapshotLayout,
     pub timewait_hook: u32,
@@ -43,6 +46,7 @@ pub(super) const STATES: u32 = CLOSING as u32 + 1;
 pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
     let (sock, task) = (globals.sock.words(), globals.task.words());
     let tracepoint = globals.tracepoint.words();
+    let registers = globals.registers.words();
     let has_cookie = u32::from(globals.has_cookie);
     let has_filter = u32::from(options.filter.has_kernel_part());
     let level = if options.log_level > LevelFilter::Warn {
@@ -58,6 +62,7 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
         .override_global("TRACEPOINT", &tracepoint[..], true)
+        .override_global("REGISTERS", &registers[..], true)
         .override_global("HAS_COOKIE", &has_cookie, true)
         // The helpers came with 5.12 and 5.11: one rung.
         .override_global("HAS_TASK_BTF", &has_cookie, true)

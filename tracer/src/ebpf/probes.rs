@@ -235,8 +235,7 @@ impl Probes {
             ..types.globals
         };
         if let Some(source) = timewait {
-            types.timewait.clone().map_err(unavailable)?;
-            timewait::require(source).map_err(unavailable)?;
+            timewait::require(source, types).map_err(unavailable)?;
             globals.timewait_hook = source.hook();
             if source == TimewaitSource::Timer {
                 globals.timewait_handler = symbols.handler().ok_or_else(hidden)?;
@@ -254,8 +253,7 @@ impl Probes {
         // those before.
         let names = ["set_state", "set_state_twin", "set_state_last"];
         verify_together(&mut ebpf, btf, names, TRACEPOINT)?;
-        let (accept, refused) =
-            timewait::attach_accept(&mut ebpf, btf, types.accept_arguments, &mut others);
+        let (accept, refused) = timewait::attach_accept(&mut ebpf, types, &mut others);
         let mut links = Attached::default();
         for name in names {
             links.hook(&mut ebpf, name, TRACEPOINT)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use aya::{Btf, Ebpf};
 
-use super::{load::verify, probes::Attached};
+use super::{load::verify, probes::Attached, types::Types};
 
 /// Where the lives of minisocks are told from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +53,15 @@ const ACCEPT: &str = "inet_csk_accept";
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// Refuses what can't be had, before anything is loaded for it.
-pub(super) fn require(source: TimewaitSource) -> Result<()> {
-    anyhow::ensure!(
-        source != TimewaitSource::Kprobe || Path::new(KPROBES).exists(),
-        "the kernel has no kprobes: there is no '{KPROBES}' (CONFIG_KPROBE_EVENTS)"
-    );
+pub(super) fn require(source: TimewaitSource, types: &Types) -> Result<()> {
+    types.timewait.clone()?;
+    if source == TimewaitSource::Kprobe {
+        types.registers.clone()?;
+        anyhow::ensure!(
+            Path::new(KPROBES).exists(),
+            "the kernel has no kprobes: there is no '{KPROBES}' (CONFIG_KPROBE_EVENTS)"
+        );
+    }
     Ok(())
 }
 
@@ -148,14 +152,13 @@ impl AcceptSource {
     }
 }
 
-/// Attaches the best that works, and says why the others did not. `arguments` of `inet_csk_accept`.
+/// Attaches the best that works, and says why the others did not.
 pub(super) fn attach_accept(
     ebpf: &mut Ebpf,
-    btf: &Btf,
-    arguments: Option<usize>,
+    types: &Types,
     attached: &mut Attached,
 ) -> (Option<AcceptSource>, Vec<(&'static str, anyhow::Error)>) {
-    let by_arity = match arguments {
+    let by_arity = match types.accept_arguments {
         Some(2) => Some("accept_of_two"),
         Some(4) => Some("accept_of_four"),
         _ => None,
@@ -177,7 +180,12 @@ pub(super) fn attach_accept(
     ];
     let mut failed = Vec::new();
     for (source, rung, name, target) in fexit.into_iter().chain(others) {
-        let tried = verify(ebpf, btf, name, target)
+        let readable = match source {
+            AcceptSource::Kretprobe => types.registers.clone().map_err(Into::into),
+            AcceptSource::Fexit | AcceptSource::Read => Ok(()),
+        };
+        let tried = readable
+            .and_then(|()| verify(ebpf, &types.btf, name, target))
             .and_then(|()| attached.hook(ebpf, name, target))
             // What the reads miss is told with the next one: no loss.
             .and_then(|()| match source {

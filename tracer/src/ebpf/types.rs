@@ -21,6 +21,8 @@ pub(super) struct Types {
     pub timewait: Result<(), BtfError>,
     /// Whether a snapshot can be taken.
     pub snapshot: Result<(), BtfError>,
+    /// Whether kprobes can be read.
+    pub registers: Result<(), BtfError>,
     /// How many arguments `inet_csk_accept` takes.
     pub accept_arguments: Option<usize>,
 }
@@ -32,16 +34,19 @@ impl Types {
         let btf = Btf::parse(bytes).context("the kernel's BTF")?;
         let timewait = layout::resolve_timewait(&btf);
         let snapshot = layout::resolve_snapshot(&btf);
+        let registers = layout::resolve_registers(&btf);
         Ok(Self {
             globals: Globals {
                 sock: layout::resolve_sock(&btf).context("the kernel's BTF")?,
                 task: layout::resolve_task(&btf).context("the kernel's BTF")?,
                 timewait: timewait.clone().unwrap_or_default(),
                 snapshot: snapshot.clone().unwrap_or_default(),
+                registers: registers.clone().unwrap_or_default(),
                 ..Globals::default()
             },
             timewait: timewait.map(drop),
             snapshot: snapshot.map(drop),
+            registers: registers.map(drop),
             accept_arguments: btf.arguments("inet_csk_accept"),
             btf: aya::Btf::parse(bytes, Endianness::default()).context("the kernel's BTF")?,
         })

@@ -1,0 +1,45 @@
+//! What a kprobe finds in the registers. aya-ebpf settles where they are when the object is built, for
+//! one architecture; this object is for all, so the tool says it.
+//!
+//! Read by helper: the verifier takes offsets into a context from instructions only, not from globals.
+
+use aya_ebpf::EbpfContext;
+use tracer_common::layout::RegistersLayout;
+
+use crate::{globals::offset, kernel::read};
+
+/// The first argument of the function that is called.
+#[inline(always)]
+pub fn first<C: EbpfContext>(ctx: &C) -> u64 {
+    read(
+        ctx.as_ptr() as u64,
+        offset!(REGISTERS: RegistersLayout, first),
+    )
+}
+
+/// The second.
+#[inline(always)]
+pub fn second<C: EbpfContext>(ctx: &C) -> u64 {
+    read(
+        ctx.as_ptr() as u64,
+        offset!(REGISTERS: RegistersLayout, second),
+    )
+}
+
+/// The third.
+#[inline(always)]
+pub fn third<C: EbpfContext>(ctx: &C) -> u64 {
+    read(
+        ctx.as_ptr() as u64,
+        offset!(REGISTERS: RegistersLayout, third),
+    )
+}
+
+/// What the function returns.
+#[inline(always)]
+pub fn returned<C: EbpfContext>(ctx: &C) -> u64 {
+    read(
+        ctx.as_ptr() as u64,
+        offset!(REGISTERS: RegistersLayout, returned),
+    )
+}
