@@ -155,6 +155,8 @@ pub struct RegistersLayout {
     pub third: u32,
     /// What a function returns, u64.
     pub returned: u32,
+    /// Where a function that was just called returns to, u64; 0: that is on the stack.
+    pub link: u32,
 }
 
 /// Offsets into the record of the classic tracepoint `sock:inet_sock_set_state`.
@@ -262,6 +264,7 @@ words!(RegistersLayout {
     second,
     third,
     returned,
+    link,
 });
 words!(TracepointLayout {
     skaddr,

@@ -112,6 +112,7 @@ pub static REGISTERS: Global<RegistersLayout> = Global::new(RegistersLayout {
     second: 0,
     third: 0,
     returned: 0,
+    link: 0,
 });
 
 /// Where the classic tracepoint's fields are.

@@ -3,7 +3,10 @@
 //!
 //! Read by helper: the verifier takes offsets into a context from instructions only, not from globals.
 
-use aya_ebpf::EbpfContext;
+use aya_ebpf::{
+    EbpfContext,
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+};
 use tracer_common::layout::RegistersLayout;
 
 use crate::{globals::offset, kernel::read};
@@ -42,4 +45,26 @@ pub fn returned<C: EbpfContext>(ctx: &C) -> u64 {
         ctx.as_ptr() as u64,
         offset!(REGISTERS: RegistersLayout, returned),
     )
+}
+
+/// A context whose stack is asked who called.
+pub trait Called: EbpfContext {
+    /// Who called, where the kernel's stack does not have it yet; 0: it has.
+    #[inline(always)]
+    fn caller(&self) -> u64 {
+        0
+    }
+}
+
+impl Called for BtfTracePointContext {}
+impl Called for FEntryContext {}
+
+impl Called for ProbeContext {
+    #[inline(always)]
+    fn caller(&self) -> u64 {
+        match offset!(REGISTERS: RegistersLayout, link) {
+            0 => 0,
+            link => read(self.as_ptr() as u64, link),
+        }
+    }
 }

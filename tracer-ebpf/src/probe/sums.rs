@@ -8,7 +8,6 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::BPF_NOEXIST,
     helpers::{bpf_ktime_get_ns, generated::bpf_jiffies64},
     programs::BtfTracePointContext,
@@ -36,6 +35,7 @@ use crate::{
     globals::{HOOK_NONE, JIFFIES_PER_SECOND, SNAPSHOT_WITHOUT, TIMEWAIT_HOOK, offset},
     kernel::read,
     maps::{DWELLS, FRAMES, LIVES, STACKS, SUMS},
+    registers::Called,
 };
 
 /// Those that are followed.
@@ -184,13 +184,13 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
 
 /// The nearest function on the stack that says something.
 #[inline(always)]
-fn nearest<C: EbpfContext>(ctx: &C, by: By) -> Option<Frame> {
+fn nearest<C: Called>(ctx: &C, by: By) -> Option<Frame> {
     Frame::of(nearest_code(ctx, by))
 }
 
 /// By its number: the verifier takes all ways here for one, and goes on from there once.
 #[inline(never)]
-fn nearest_code<C: EbpfContext>(ctx: &C, by: By) -> u8 {
+fn nearest_code<C: Called>(ctx: &C, by: By) -> u8 {
     let (Some(stack), Some(frames)) = (STACKS.get_ptr_mut(by as u32), FRAMES.get(0)) else {
         return 0;
     };
@@ -207,7 +207,7 @@ fn knows_validate() -> bool {
 
 /// A minisock is taken out of the tables.
 #[inline(always)]
-pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
+pub fn ended<C: Called>(ctx: &C, tw: u64) {
     let by = By::MinisockEnd;
     if !is_wanted(by, tw) {
         return;
@@ -238,7 +238,7 @@ pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
 
 /// A timer is taken off; if it is a minisock's, that ends, or is set anew.
 #[inline(always)]
-pub fn timer_cancelled<C: EbpfContext>(ctx: &C, timer: *const u8) {
+pub fn timer_cancelled<C: Called>(ctx: &C, timer: *const u8) {
     if let Some(tw) = minisock_of(timer) {
         ended(ctx, tw);
     }

@@ -8,12 +8,9 @@
 //! or the minisock's timer (tracepoints `timer_start` and `timer_cancel`, `timer->function` being
 //! `tw_timer_handler`). Why it ended is on the kernel's stack, which user space reads.
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{
-        bpf_ktime_get_ns,
-        generated::{bpf_get_stack, bpf_jiffies64},
-    },
+use aya_ebpf::helpers::{
+    bpf_ktime_get_ns,
+    generated::{bpf_get_stack, bpf_jiffies64},
 };
 use tracer_common::{
     layout::TimewaitLayout,
@@ -31,6 +28,7 @@ use crate::{
     globals::{HOOK_ALLOC, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, read},
     maps::BIRTHS,
+    registers::Called,
 };
 
 /// What was made (or refused) last on this CPU.
@@ -212,7 +210,7 @@ fn note(made: Birth) {
 
 /// A timer is taken off; if it is a minisock's, that ends, or is set anew.
 #[inline(always)]
-pub fn timer_cancelled<C: EbpfContext>(ctx: &C, timer: *const u8) {
+pub fn timer_cancelled<C: Called>(ctx: &C, timer: *const u8) {
     if let Some(tw) = minisock_of(timer) {
         ended(ctx, tw);
     }
@@ -247,7 +245,7 @@ pub fn is_wanted(by: By, tw: u64) -> bool {
 
 /// A minisock is taken out of the tables.
 #[inline(always)]
-pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
+pub fn ended<C: Called>(ctx: &C, tw: u64) {
     if !is_wanted(By::MinisockEnd, tw) {
         return;
     }
@@ -290,12 +288,17 @@ pub fn ended<C: EbpfContext>(ctx: &C, tw: u64) {
 /// # Safety
 /// `stack` must be valid for writes.
 #[inline(always)]
-pub unsafe fn take_stack<C: EbpfContext>(ctx: &C, stack: *mut [u64; STACK_FRAMES]) {
+pub unsafe fn take_stack<C: Called>(ctx: &C, stack: *mut [u64; STACK_FRAMES]) {
     let size = size_of::<[u64; STACK_FRAMES]>() as u32;
     // SAFETY: the caller's promise; the helper writes at most `size` bytes.
     unsafe {
         (*stack) = [0; STACK_FRAMES];
         bpf_get_stack(ctx.as_ptr(), stack.cast(), size, 0);
+        // A kprobe's begins with the function that it stands in, which decides nothing.
+        match ctx.caller() {
+            0 => {}
+            caller => (*stack)[0] = caller,
+        }
     }
 }
 

@@ -115,15 +115,17 @@ pub(super) fn resolve_registers(btf: &Btf<'_>) -> Result<RegistersLayout, BtfErr
             second: btf.offset_of("pt_regs.si")?,
             third: btf.offset_of("pt_regs.dx")?,
             returned: btf.offset_of("pt_regs.ax")?,
+            link: 0,
         }),
         "aarch64" => {
-            // x0, x1, x2; the result in x0.
+            // x0, x1, x2; the result in x0, the way back in x30.
             let x0 = btf.offset_of("pt_regs.regs")?;
             Ok(RegistersLayout {
                 first: x0,
                 second: x0 + 8,
                 third: x0 + 16,
                 returned: x0,
+                link: x0 + 30 * 8,
             })
         }
         _ => Err(BtfError::NoRegisters(ARCH)),
