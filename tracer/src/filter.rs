@@ -195,6 +195,8 @@ pub struct Gate {
     is_open: bool,
     /// What the wall clock is ahead of the kernel's.
     offset_ns: i128,
+    /// The least that it ever was: it may be set back to that.
+    least_offset_ns: Option<i128>,
     undecided: HashMap<ConnId, Transition>,
 }
 
@@ -206,6 +208,7 @@ impl Gate {
             filter,
             window: Window::default(),
             offset_ns: 0,
+            least_offset_ns: None,
             undecided: HashMap::new(),
         }
     }
@@ -241,12 +244,12 @@ impl Gate {
     }
 
     /// Whether nothing that comes from now on can be within the window: what the engine holds back is
-    /// told by then, and nothing of the window waits here.
+    /// told by then, and nothing of the window waits here. A clock that was set ahead may be set back.
     pub fn is_over(&self, now: Mono) -> bool {
-        let Some(until) = self.window.until else {
+        let (Some(until), Some(least_ns)) = (self.window.until, self.least_offset_ns) else {
             return false;
         };
-        let wall_ns = i128::from(now.0) + self.offset_ns;
+        let wall_ns = i128::from(now.0) + least_ns;
         wall_ns >= until.saturating_add(LATE_NS)
             && !self.undecided.values().any(|waits| self.is_within(waits))
     }
@@ -254,6 +257,8 @@ impl Gate {
     /// What the wall clock showed.
     pub fn set_clock(&mut self, at: Mono, wall_ns: i64) {
         self.offset_ns = i128::from(wall_ns) - i128::from(at.0);
+        let least_ns = self.least_offset_ns.get_or_insert(self.offset_ns);
+        *least_ns = self.offset_ns.min(*least_ns);
     }
 
     /// A cgroup's path is known: it may lie below one that is wanted.

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tempfile::TempDir;
 use tracer::{
-    engine::{Account, Engine, Event, EventBody, Limits, Mono},
+    engine::{Account, Engine, Event, EventBody, Limits, Mono, TcpState},
     filter::{Filter, Gate, Window},
     pipeline::Pipeline,
     recording::{Files, Recorder, Rotation, inspect, recordings},
@@ -235,55 +235,86 @@ fn a_recording_in_many_files_is_one_and_its_end_stands_by_itself() {
     assert_eq!(moment(&last.0), moment(&last.1));
 }
 
-#[test]
-fn a_window_is_of_the_time_of_day() {
+/// What the wall clock shows at the kernel's second 1.
+const WALL: i64 = 1_790_000_000_000_000_000;
+
+/// How many transitions of a recording lie in a window, by what the wall clock is ahead of `WALL`.
+fn shown(file: &Path, since: i64, until: i64) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let window = Window {
+        since: Some(i128::from(WALL + since)),
+        until: Some(i128::from(WALL + until)),
+    };
+    let mut found = recordings(&[file.to_owned()]).unwrap();
+    let mut source = FileSource::new(found.remove(0), Filter::default());
+    let pipeline = Pipeline {
+        source: &mut source,
+        engine: Engine::new(Limits::default()),
+        gate: Gate::new(Filter::default()).within(window),
+        sink: Box::new(JsonSink::default()),
+        output: Output::nowhere(),
+        stop_after: u64::MAX,
+        tap: None,
+    };
+    runtime.block_on(async {
+        let mut shutdown = Shutdown::new(None).unwrap();
+        pipeline.run(&start(), &mut shutdown).await.unwrap().shown
+    })
+}
+
+fn clock(at: Mono, wall_ns: i64) -> Event {
+    let body = EventBody::Clock { wall_ns };
+    Event { at, body }
+}
+
+#[test]
+fn a_window_is_of_the_time_of_day() {
     let directory = TempDir::new().unwrap();
-    let to = directory.path().join("told");
     let file = directory.path().join("x.tdw");
     let mut events = made::events(2000);
-    let wall = 1_790_000_000_000_000_000_i64;
-    events.insert(
-        0,
-        Event {
-            at: Mono(1_000_000_000),
-            body: EventBody::Clock { wall_ns: wall },
-        },
-    );
     // A later reading would move the window.
-    events.retain(|e| e.at.0 == 1_000_000_000 || !matches!(e.body, EventBody::Clock { .. }));
+    events.retain(|e| !matches!(e.body, EventBody::Clock { .. }));
+    events.insert(0, clock(Mono(1_000_000_000), WALL));
     fs::write(&file, made::recording(1, &events, 100)).unwrap();
-    let told = |since: i64, until: i64| {
-        let window = Window {
-            since: Some(i128::from(wall + since)),
-            until: Some(i128::from(wall + until)),
-        };
-        let mut found = recordings(std::slice::from_ref(&file)).unwrap();
-        let mut source = FileSource::new(found.remove(0), Filter::default());
-        let pipeline = Pipeline {
-            source: &mut source,
-            engine: Engine::new(Limits::default()),
-            gate: Gate::new(Filter::default()).within(window),
-            sink: Box::new(JsonSink::default()),
-            output: Output::open(Some(&to)).unwrap(),
-            stop_after: u64::MAX,
-            tap: None,
-        };
-        runtime.block_on(async {
-            let mut shutdown = Shutdown::new(None).unwrap();
-            pipeline.run(&start(), &mut shutdown).await.unwrap().shown
-        })
-    };
     let (all, first, second) = (
-        told(i64::MIN / 4, i64::MAX / 4),
-        told(i64::MIN / 4, 1_000_000),
-        told(1_000_000, i64::MAX / 4),
+        shown(&file, i64::MIN / 4, i64::MAX / 4),
+        shown(&file, i64::MIN / 4, 1_000_000),
+        shown(&file, 1_000_000, i64::MAX / 4),
     );
     assert!(first > 10 && second > 10);
     assert_eq!(first + second, all);
+}
+
+/// An hour ahead for ten seconds: those ten are an hour later, and nothing else is.
+#[test]
+fn a_clock_that_is_set_ahead_and_back_ends_no_window() {
+    const SECOND: i64 = 1_000_000_000;
+    const HOUR: i64 = 3600 * SECOND;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("x.tdw");
+    let mut events = Vec::new();
+    for second in 1..=40 {
+        let at = Mono(1_000_000_000 * second);
+        let ahead = if (11..21).contains(&second) { HOUR } else { 0 };
+        let since = SECOND * i64::try_from(second - 1).unwrap();
+        events.push(clock(at, WALL + since + ahead));
+        // Not at the same moment: a listener that comes.
+        let later = Mono(at.0 + 1_000_000);
+        events.push(made::change(
+            later,
+            second,
+            TcpState::Close,
+            TcpState::Listen,
+        ));
+    }
+    fs::write(&file, made::recording(1, &events, 10)).unwrap();
+    assert_eq!(shown(&file, i64::MIN / 4, i64::MAX / 4), 40);
+    assert_eq!(shown(&file, HOUR, 2 * HOUR), 10, "while it was ahead");
+    assert_eq!(shown(&file, 0, 25 * SECOND), 15, "and while it was not");
+    assert_eq!(shown(&file, 25 * SECOND, HOUR), 15);
 }
 
 #[test]
