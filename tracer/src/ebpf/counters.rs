@@ -33,8 +33,13 @@ pub(super) fn recursion_misses(program: &ProgramFd) -> Result<u64> {
     use std::os::fd::AsFd as _;
     let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
     let info = fs::read_to_string(&path).with_context(|| format!("reading '{path}'"))?;
+    Ok(recursion_misses_in(&info).unwrap_or(0))
+}
+
+/// The same from the text of the fdinfo.
+pub fn recursion_misses_in(info: &str) -> Option<u64> {
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"));
-    Ok(line.and_then(|n| n.trim().parse().ok()).unwrap_or(0))
+    line?.trim().parse().ok()
 }

@@ -31,7 +31,8 @@ impl Lockdown {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    /// From the text of that file: the mode that holds is in brackets.
+    pub fn parse(text: &str) -> Self {
         match text.split(['[', ']']).nth(1) {
             Some("none") => Self::None,
             Some("integrity") => Self::Integrity,

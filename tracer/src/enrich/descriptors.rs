@@ -45,7 +45,7 @@ impl Held {
             };
             open += 1;
             let target = fs::read_link(descriptor.path()).ok();
-            let inode = target.and_then(|t| inode(t.as_os_str().as_bytes()));
+            let inode = target.and_then(|t| socket_inode(t.as_os_str().as_bytes()));
             if let Some(inode) = inode.filter(|inode| wanted.contains(inode)) {
                 self.holders.add(inode, Holder { pid, fd }, 0);
             }
@@ -54,8 +54,8 @@ impl Held {
     }
 }
 
-/// The inode in `socket:[123]`.
-fn inode(target: &[u8]) -> Option<u64> {
+/// The inode in `socket:[123]`, as the link of a descriptor in /proc has it.
+pub fn socket_inode(target: &[u8]) -> Option<u64> {
     let digits = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
@@ -74,7 +74,7 @@ mod tests {
     fn of_this_process() {
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
-        let inode = inode(link.as_os_str().as_bytes()).unwrap();
+        let inode = socket_inode(link.as_os_str().as_bytes()).unwrap();
         let held = of_all(&HashSet::from_iter([inode]));
         assert_eq!(held.holders.of(inode), std::process::id());
         assert!(held.open_files[&std::process::id()] > 3);
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn only_sockets_have_inodes() {
         for other in ["pipe:[5]", "/tmp/socket:[5]", "socket:[]", "socket:[5"] {
-            assert_eq!(inode(other.as_bytes()), None, "{other}");
+            assert_eq!(socket_inode(other.as_bytes()), None, "{other}");
         }
     }
 }

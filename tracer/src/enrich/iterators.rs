@@ -17,7 +17,7 @@ use super::{
     holders::{Holders, Sample},
     namespaces,
     snapshot::Pass,
-    sock_diag,
+    sock_diag::{self, leaves_out},
 };
 use crate::{clock, ebpf::Iterate, engine::Mono};
 
@@ -62,10 +62,6 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
         }
         Ok(found)
     })
-}
-
-const fn leaves_out(without: u32, state: u8) -> bool {
-    without.unbounded_shr(state as u32) & 1 == 1
 }
 
 /// Lets the kernel programs that add up take in the sockets that are there; how many network

@@ -14,8 +14,11 @@ mod sock_diag;
 mod sysctl;
 
 pub use cgroup::CgroupPaths;
+pub use descriptors::socket_inode;
 pub use destroy::{Target, destroy};
 pub use iterators::take_in;
+pub use process::{max_open_files, state_in};
 pub use sampler::Sampler;
 pub use snapshot::{Means, Snapshot, take, try_sock_diag};
+pub use sock_diag::{AskedAt, take_answer};
 pub use sysctl::sysctls;

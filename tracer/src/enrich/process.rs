@@ -26,6 +26,32 @@ pub(super) fn describe(pid: u32) -> Option<Process> {
     })
 }
 
+/// `RLIMIT_NOFILE` of a process; `None`: there is none, or the process is gone.
+pub(super) fn file_limit(pid: u32) -> Option<u64> {
+    max_open_files(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
+/// The soft limit, from the text of that file (fs/proc/base.c, `proc_pid_limits`).
+pub fn max_open_files(limits: &str) -> Option<u64> {
+    let mut lines = limits.lines();
+    let rest = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether a process is stopped: `T`, or `t` by a debugger.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat"));
+    let state = stat.ok().and_then(|stat| state_in(&stat));
+    matches!(state, Some(b'T' | b't'))
+}
+
+/// The letter of the state, from the bytes of that file: behind the name, which may be any bytes, brackets
+/// too.
+pub fn state_in(stat: &[u8]) -> Option<u8> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end..)?.strip_prefix(b") ")?.first().copied()
+}
+
 fn cgroup(process: &Procfs) -> Option<u64> {
     let path = path_of(process)?;
     let path = path.trim_start_matches('/');
@@ -38,6 +64,8 @@ fn cgroup(process: &Procfs) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Resource, getrlimit};
+
     use super::*;
 
     #[test]
@@ -46,5 +74,22 @@ mod tests {
         let comm = fs::read("/proc/self/comm").unwrap();
         assert_eq!(this.name.bytes(), comm.strip_suffix(b"\n").unwrap());
         assert_eq!(describe(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_name_does_not_hide_a_state() {
+        assert_eq!(state_in(b"1 (sh) S 0 1 1"), Some(b'S'));
+        assert_eq!(state_in(b"1 (a) S \xff) T 0 1 1"), Some(b'T'));
+        for other in [&b"1 (sh)"[..], b"1 (sh) ", b"S", b""] {
+            assert_eq!(state_in(other), None);
+        }
+    }
+
+    #[test]
+    fn how_many_files_a_process_may_have() {
+        let limit = getrlimit(Resource::Nofile).current;
+        assert_eq!(file_limit(std::process::id()), limit);
+        let none = "Limit Soft Limit\nMax open files   unlimited  unlimited  files\n";
+        assert_eq!(max_open_files(none), None);
     }
 }

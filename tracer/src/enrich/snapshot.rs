@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, fs::File, sync::mpsc, time::Duration};
 
 use anyhow::Result;
 use hashbrown::HashMap;
-use procfs::process::{LimitValue, Process as Procfs};
 use tracer_common::{
     filter::Verdict,
     snapshot::{FOUND_DEAD, FOUND_FULL, SocketFound},
@@ -101,6 +100,17 @@ pub fn try_sock_diag() -> Result<()> {
 }
 
 impl Snapshot {
+    /// What these sockets say by themselves: nobody is known to hold them. `jiffy` is the unit of their
+    /// ages.
+    pub fn of_sockets(sockets: Vec<SocketFound>, jiffy: Option<Duration>) -> Self {
+        let pass = Pass {
+            sockets,
+            jiffy,
+            ..Pass::default()
+        };
+        Self::new(&pass, &Filter::default())
+    }
+
     pub(super) fn new(pass: &Pass, filter: &Filter) -> Self {
         let mut snapshot = Self {
             namespaces: pass.namespaces,
@@ -139,8 +149,8 @@ impl Snapshot {
             EventBody::Descriptors(Descriptors {
                 pid,
                 open: pass.open_files.get(&pid).copied().unwrap_or(0),
-                limit: file_limit(pid),
-                stopped: is_stopped(pid),
+                limit: process::file_limit(pid),
+                stopped: process::is_stopped(pid),
             })
         });
         let looked = EventBody::Looked(Looked {
@@ -152,24 +162,6 @@ impl Snapshot {
         snapshot.events.extend(last.map(|body| Event { at, body }));
         snapshot
     }
-}
-
-/// `RLIMIT_NOFILE` of a process.
-fn file_limit(pid: u32) -> Option<u64> {
-    let process = Procfs::new(i32::try_from(pid).ok()?).ok()?;
-    match process.limits().ok()?.max_open_files.soft_limit {
-        LimitValue::Value(limit) => Some(limit),
-        LimitValue::Unlimited => None,
-    }
-}
-
-/// Whether a process is stopped: `T`, or `t` by a debugger.
-fn is_stopped(pid: u32) -> bool {
-    let process = i32::try_from(pid)
-        .ok()
-        .and_then(|pid| Procfs::new(pid).ok());
-    let state = process.and_then(|p| p.stat().ok()).map(|stat| stat.state);
-    matches!(state, Some('T' | 't'))
 }
 
 /// A socket as an event; `None`: it is not wanted, or in no state that anybody traces.

@@ -55,7 +55,7 @@ pub(super) fn dump(netns: u32, without: u32, found: &mut Vec<SocketFound>) -> Re
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     let kernel = SockDiag::open()?;
     let mut states = ALL & !without;
-    if without >> NEW_SYN_RECV & 1 == 0 {
+    if !leaves_out(without, NEW_SYN_RECV) {
         states |= 1 << SYN_RECV;
     }
     for family in [AF_INET, AF_INET6] {
@@ -76,6 +76,11 @@ pub(super) fn dump(netns: u32, without: u32, found: &mut Vec<SocketFound>) -> Re
     Ok(())
 }
 
+/// Whether the state is among those of `without`.
+pub(super) const fn leaves_out(without: u32, state: u8) -> bool {
+    without.unbounded_shr(state as u32) & 1 == 1
+}
+
 /// Takes the whole answer to a request.
 fn take_all(
     kernel: &SockDiag,
@@ -84,8 +89,6 @@ fn take_all(
     without: u32,
     found: &mut Vec<SocketFound>,
 ) -> Result<(), Errno> {
-    const NLMSG_ERROR: u16 = 2;
-    const NLMSG_DONE: u16 = 3;
     let mut buffer = vec![0; PART];
     let jiffy_ms = clock::jiffy().map(|jiffy| u32::try_from(jiffy.as_millis()).unwrap_or(u32::MAX));
     let mut began = clock::monotonic();
@@ -93,36 +96,50 @@ fn take_all(
     loop {
         // The kernel makes the next part while it hands out the one before.
         let ended = clock::monotonic();
-        let looked = Looked {
+        let asked = AskedAt {
             began,
             took_ms: u32::try_from(ended.since(began).as_millis()).unwrap_or(u32::MAX),
             jiffy_ms: jiffy_ms.unwrap_or(0),
             netns,
         };
         began = ended;
-        let mut rest = kernel.take(&mut buffer)?;
-        while rest.len() >= HEADER {
-            let mut header = Fields::new(rest);
-            let (length, kind) = (header.u32() as usize, header.u16());
-            let message = rest.get(HEADER..length).ok_or(Errno::EBADMSG)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-            match kind {
-                NLMSG_ERROR | NLMSG_DONE => {
-                    let error = message.first_chunk().copied().map_or(0, i32::from_ne_bytes);
-                    return match error {
-                        0.. => Ok(()),
-                        _ => Err(Errno::from_raw(error.saturating_neg())),
-                    };
-                }
-                _ => {
-                    let socket = looked.socket(message).ok_or(Errno::EBADMSG)?;
-                    if without >> socket.state & 1 == 0 {
-                        found.push(socket);
-                    }
+        if take_answer(kernel.take(&mut buffer)?, asked, without, found)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes a part of an answer, but for sockets in the states of `without`; whether it was the last.
+pub fn take_answer(
+    mut rest: &[u8],
+    asked: AskedAt,
+    without: u32,
+    found: &mut Vec<SocketFound>,
+) -> Result<bool, Errno> {
+    const NLMSG_ERROR: u16 = 2;
+    const NLMSG_DONE: u16 = 3;
+    while rest.len() >= HEADER {
+        let mut header = Fields::new(rest);
+        let (length, kind) = (header.u32() as usize, header.u16());
+        let message = rest.get(HEADER..length).ok_or(Errno::EBADMSG)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        match kind {
+            NLMSG_ERROR | NLMSG_DONE => {
+                let error = message.first_chunk().copied().map_or(0, i32::from_ne_bytes);
+                return match error {
+                    0.. => Ok(true),
+                    _ => Err(Errno::from_raw(error.saturating_neg())),
+                };
+            }
+            _ => {
+                let socket = asked.socket(message).ok_or(Errno::EBADMSG)?;
+                if !leaves_out(without, socket.state) {
+                    found.push(socket);
                 }
             }
         }
     }
+    Ok(false)
 }
 
 /// What is told of a socket beside `struct inet_diag_msg`.
@@ -135,15 +152,18 @@ mod attribute {
 
 /// When and where a part of an answer was made.
 #[derive(Clone, Copy, Debug)]
-struct Looked {
-    began: Mono,
+pub struct AskedAt {
+    /// No socket was looked at before.
+    pub began: Mono,
     /// A socket may have been looked at so long after `began`.
-    took_ms: u32,
-    jiffy_ms: u32,
-    netns: u32,
+    pub took_ms: u32,
+    /// The unit of ages; 0: not known.
+    pub jiffy_ms: u32,
+    /// The network namespace.
+    pub netns: u32,
 }
 
-impl Looked {
+impl AskedAt {
     /// `struct inet_diag_msg` and its attributes; `None`: too short.
     fn socket(self, message: &[u8]) -> Option<SocketFound> {
         const LENGTH: usize = 72;
