@@ -18,6 +18,8 @@ use super::{
 
 /// `tw_entry_stamp` counts milliseconds.
 const STAMP_UNIT_NS: u64 = 1_000_000;
+/// The kernel's clocks agree much better than this.
+const STAMP_SLACK_NS: u64 = 10 * STAMP_UNIT_NS;
 
 impl Engine {
     /// The timer was set anew. In FIN_WAIT2 that is the peer's FIN; in TIME_WAIT it restarts the
@@ -108,6 +110,7 @@ impl Engine {
         connection.is_some_and(|c| {
             !c.tuple.contradicts(&end.tuple)
                 && (c.state == end.state || c.state == TcpState::FinWait2)
+                && !is_of_a_later_one(c, end)
         })
     }
 
@@ -221,3 +224,17 @@ pub(super) const FIN_CAME: Step = Step {
     end_reason: None,
     exact: true,
 };
+
+/// Whether a minisock is not this connection's but that of a later one with the same ends, of which nothing
+/// was told: all its records were lost.
+fn is_of_a_later_one(connection: &Connection, end: &TimewaitEnd) -> bool {
+    // The kernel stamps first, and then the hooks see it.
+    let known = (connection.state, connection.entry) == (TcpState::TimeWait, Entry::Exact);
+    let latest = connection.since.0.saturating_add(STAMP_SLACK_NS);
+    let stamped_later = known && end.stamp.is_some_and(|stamp| stamp.0 > latest);
+    // A socket that we were told of from its beginning had a cookie when its minisock inherited it; one
+    // whose records were lost was given none.
+    let was_named = connection.role != Role::Unknown && connection.cookie != 0;
+    let is_nameless = was_named && end.exact && end.cookie == 0;
+    stamped_later || is_nameless
+}
