@@ -5,7 +5,8 @@
 //!
 //! - `TCPDWELL_BIN`: the binary under test, instead of the one cargo built;
 //! - `TCPDWELL_LIVE`: 1: not being root is a failure, not a skip; 0: all are skipped;
-//! - `TCPDWELL_SCALE`: how much work, 1.0 unless set (a slow guest takes 0.2).
+//! - `TCPDWELL_SCALE`: how much work, 1.0 unless set (a slow guest takes 0.2);
+//! - `TCPDWELL_SOAK_SECONDS`: how long the soak lasts that is run by hand (see `test_soak.rs`).
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -60,6 +61,8 @@ mod test_record;
 mod test_report;
 mod test_report_html;
 mod test_sampling;
+mod test_signals;
+mod test_soak;
 mod test_stalls;
 mod test_storm;
 mod test_stuck;

@@ -1,10 +1,7 @@
 //! Disks that are full, may not be written to, or hang: a clear error or nothing at all, never a hang,
 //! and what was written before is read.
 
-use std::{
-    collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command,
-    thread, time::Duration,
-};
+use std::{fs, path::Path, thread, time::Duration};
 
 use nix::{
     sys::{
@@ -21,10 +18,9 @@ use rustix::{
 
 use crate::{
     netns::unshare,
-    observed::Finished,
     skip::{Noise, turn},
-    steady::Steady,
-    tool::{Tool, binary, replay, verify},
+    steady::{Steady, onto, whole_lives},
+    tool::{Tool, replay},
 };
 
 /// Does something where a disk of these options is mounted, which nobody else sees.
@@ -43,39 +39,6 @@ fn with_disk<T: Send>(flags: MountFlags, options: &str, act: impl FnOnce(&Path) 
         thread.join()
     });
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// `verb -o path`, of the connects to this port in this network namespace.
-fn onto(verb: &str, path: &Path, port: u16) -> Command {
-    let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
-    let mut command = Command::new(binary());
-    command.args([verb, "-o"]).arg(path);
-    command.args(["--netns", &netns.to_string(), "--rport", &port.to_string()]);
-    command
-}
-
-/// Of a [`Steady`] load to this port: how many connections are there from beginning to end, as their
-/// clients' sockets tell. Of the others the beginning was before there was a tool, or the end after.
-fn whole_lives(finished: &Finished, port: u16) -> u64 {
-    const STEPS: [(&str, &str); 3] = [
-        ("CLOSE", "SYN_SENT"),
-        ("SYN_SENT", "ESTABLISHED"),
-        ("ESTABLISHED", "CLOSE"),
-    ];
-    let mut lives: BTreeMap<u64, Vec<(String, String)>> = BTreeMap::new();
-    let rows = finished.rows().into_iter();
-    // Until its peer is known, a server's socket may be one that is wanted.
-    for row in rows.filter(|row| row.rport == Some(port)) {
-        lives.entry(row.conn).or_default().push((row.from, row.to));
-    }
-    let mut whole = 0;
-    for life in lives.values() {
-        let steps = STEPS.map(|(from, to)| (from.to_owned(), to.to_owned()));
-        let as_it_was = steps.windows(life.len()).any(|part| part == life);
-        assert!(as_it_was, "{life:?}");
-        whole += u64::from(life.len() == STEPS.len());
-    }
-    whole
 }
 
 #[test]
@@ -207,29 +170,4 @@ fn a_disk_that_hangs_holds_up_nobody() {
     assert_eq!(replayed.completeness(), completeness);
     let whole = whole_lives(&replayed, port);
     assert!((3200..=made).contains(&whole), "{whole} of {made}");
-}
-
-#[test]
-fn a_signal_ends_a_recording_in_order() {
-    let Some(_turn) = turn("a_signal_ends_a_recording_in_order", Noise::Little) else {
-        return;
-    };
-    for signal in [Signal::TERM, Signal::HUP] {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ended.tdw");
-        let load = Steady::start();
-        let port = load.port();
-        let recorder = Tool::attached(&mut onto("record", &path, port));
-        load.more(200);
-        recorder.signal(signal);
-        let finished = recorder.wait();
-        load.stop();
-        finished.assert_success();
-        finished.completeness();
-        let (code, said) = verify(&path);
-        assert_eq!(code, Some(0), "{said}");
-        let replayed = replay(&path, &["--format", "ndjson"]);
-        assert_eq!(replayed.completeness(), finished.completeness());
-        assert!(whole_lives(&replayed, port) >= 199);
-    }
 }

@@ -140,6 +140,12 @@ impl Pty {
         cells.any(|cell| cell.fgcolor() != vt100::Color::Default)
     }
 
+    /// Its process id.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
