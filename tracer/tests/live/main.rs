@@ -40,6 +40,7 @@ mod wire;
 mod workload;
 
 mod test_aggregate;
+mod test_clock_steps;
 mod test_diagnose;
 mod test_diagnose_nginx;
 mod test_diagnose_waits;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::ledger::Key;
@@ -37,6 +38,7 @@ pub(crate) const KEYS: [&str; 24] = [
 /// A transition, as it was printed.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Row {
+    pub(crate) ts: Option<Timestamp>,
     pub(crate) mono_ns: u64,
     pub(crate) conn: u64,
     pub(crate) cookie: Option<u64>,
