@@ -21,7 +21,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use crate::spawn;
+use crate::{spawn, test_crowd::gather};
 
 const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
 const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
@@ -29,6 +29,7 @@ const COMM: &str = "TCPDWELL_LIVE_CHILD_COMM";
 const ACCEPT: &str = "TCPDWELL_LIVE_CHILD_ACCEPT";
 const HOLD: &str = "TCPDWELL_LIVE_CHILD_HOLD";
 const SERVE: &str = "TCPDWELL_LIVE_CHILD_SERVE";
+const GATHER: &str = "TCPDWELL_LIVE_CHILD_GATHER";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
 /// Processes that end with the test, however that ends.
@@ -213,6 +214,20 @@ pub(crate) fn inherits<T: AsFd>(sockets: &[T]) -> Child {
     })
 }
 
+/// A process that makes so many others, each of which connects once (see [`gather`]); what they tell.
+pub(crate) fn gathers(count: u32, to: SocketAddr) -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .env(GATHER, count.to_string())
+        .env(ADDRESS, to.to_string())
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
+    (spawn::spawn(&mut command).unwrap(), ours)
+}
+
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
 /// code.
 pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
@@ -272,6 +287,11 @@ fn child_process() {
     let Ok(address) = env::var(ADDRESS) else {
         return;
     };
+    if let Ok(count) = env::var(GATHER) {
+        let address = address.parse().unwrap();
+        gather(count.parse().unwrap(), address, std::io::stdin());
+        return;
+    }
     let comm = env::var_os(COMM).unwrap().into_vec();
     fs::write("/proc/self/comm", comm).unwrap();
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();

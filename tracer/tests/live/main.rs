@@ -41,6 +41,7 @@ mod workload;
 
 mod test_aggregate;
 mod test_clock_steps;
+mod test_crowd;
 mod test_diagnose;
 mod test_diagnose_nginx;
 mod test_diagnose_waits;
