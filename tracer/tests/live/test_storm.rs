@@ -88,7 +88,21 @@ fn storm_of_a_hundred_thousand() {
     let Some(_turn) = turn("storm_of_a_hundred_thousand", Noise::Storm) else {
         return;
     };
-    let (completeness, verdict, ends) = storm("64M", scaled(50_000), 11);
+    storm_of_which_nothing_is_lost("64M", scaled(50_000), 11);
+}
+
+/// Twice as many: `cargo test -p tracer --test live two_hundred_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes some minutes; run by hand when the kernel programs or the ring change"]
+fn storm_of_two_hundred_thousand() {
+    let Some(_turn) = turn("storm_of_two_hundred_thousand", Noise::Storm) else {
+        return;
+    };
+    storm_of_which_nothing_is_lost("128M", scaled(100_000), 11);
+}
+
+fn storm_of_which_nothing_is_lost(ring: &str, count: usize, test: u8) {
+    let (completeness, verdict, ends) = storm(ring, count, test);
     assert_eq!(completeness.lost, 0, "{completeness:?}");
     assert_eq!(
         verdict.complete + verdict.partial,
