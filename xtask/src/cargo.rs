@@ -59,7 +59,8 @@ struct Target {
     name: String,
 }
 
-fn executable(messages: &str, target: &str) -> Option<PathBuf> {
+/// Where cargo put this executable, by its messages in JSON.
+pub(crate) fn executable(messages: &str, target: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())

@@ -5,17 +5,22 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::cli::{TestArgs, ToolchainArgs};
+use crate::fuzz::FuzzArgs;
 use crate::stopwatch::Stopwatch;
-use crate::{cargo, paths, process, test, verify_ebpf, vm, workspace};
+use crate::{apt, cargo, fuzz, paths, process, test, verify_ebpf, vm, workspace};
+
+/// How long each target is fuzzed.
+const FUZZ_SECONDS: u32 = 15;
 
 type Stage = (&'static str, fn() -> Result<ExitCode>);
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     ("workspace", workspace::execute),
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
     ("test", || test::execute(&TestArgs::default())),
+    ("fuzz", fuzz),
     ("verify-ebpf", || {
         verify_ebpf::execute(&ToolchainArgs::default())
     }),
@@ -51,9 +56,26 @@ fn other_kernels() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// New inputs for the parsers, for so long that what is easy to find is found.
+fn fuzz() -> Result<ExitCode> {
+    if let Err(error) = apt::ensure_programs(&fuzz::NEEDED) {
+        println!("skipped: libFuzzer can't be built: {error:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    fuzz::execute(&FuzzArgs {
+        targets: Vec::new(),
+        seconds: FUZZ_SECONDS,
+        keep: false,
+    })
+}
+
 fn fmt() -> Result<ExitCode> {
-    // tracer-ebpf is outside the workspace, so `--all` does not reach it.
-    for manifest in ["Cargo.toml", "tracer-ebpf/Cargo.toml"] {
+    // Two are outside the workspace, so `--all` does not reach them.
+    for manifest in [
+        "Cargo.toml",
+        "tracer-ebpf/Cargo.toml",
+        "tracer/fuzz/Cargo.toml",
+    ] {
         cargo_step(&["fmt", "--all", "--check", "--manifest-path", manifest])?;
     }
     Ok(ExitCode::SUCCESS)

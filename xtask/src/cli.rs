@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::arch::Arch;
 use crate::{bench, build, build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
+use crate::{bench, build_ebpf, ci, fuzz, run, test, verify_ebpf, vm, workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The chores of the tcpdwell repository")]
@@ -31,6 +32,8 @@ enum Verb {
     Test(TestArgs),
     /// Run the live tests, or a command, on other kernels in QEMU
     Vm(vm::VmArgs),
+    /// Look for inputs that a parser can't bear, led by coverage (libFuzzer)
+    Fuzz(fuzz::FuzzArgs),
     /// Measure what tcpdwell costs, beside its rivals, on this machine
     Bench(bench::BenchArgs),
     /// Check the habits of the workspace that no lint knows
@@ -79,6 +82,7 @@ impl Cli {
             Verb::Run(args) => run::execute(&args),
             Verb::Test(args) => test::execute(&args),
             Verb::Vm(args) => vm::execute(&args),
+            Verb::Fuzz(args) => fuzz::execute(&args),
             Verb::Bench(args) => bench::execute(&args),
             Verb::Workspace => workspace::execute(),
             Verb::Ci => ci::execute(),

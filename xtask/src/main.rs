@@ -15,6 +15,7 @@ mod cargo;
 mod ci;
 mod cli;
 mod cross;
+mod fuzz;
 mod paths;
 mod privileges;
 mod process;
