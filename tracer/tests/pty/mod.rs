@@ -5,6 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
     num::NonZero,
+    os::unix::fs::OpenOptionsExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use rustix::{
+    fs::OFlags,
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Termios, Winsize, tcgetattr, tcsetwinsize},
@@ -47,6 +49,8 @@ impl Pty {
         let slave = OpenOptions::new()
             .read(true)
             .write(true)
+            // Else it becomes ours where we lead a session, and its end is ours.
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
             .open(name.to_str().unwrap())
             .unwrap();
         let size = Winsize {
