@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -38,15 +38,25 @@ pub(crate) fn trace<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
 /// `tcpdwell trace` of a recording, with more arguments.
 pub(crate) fn replay(path: &Path, arguments: &[&str]) -> Finished {
     let mut command = trace(arguments);
-    command.arg("--from").arg(path).output().unwrap().into()
+    output(command.arg("--from").arg(path)).into()
 }
 
 /// `tcpdwell verify` of a recording: how it ended, and what it said.
 pub(crate) fn verify(path: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(binary());
-    let output = command.arg("verify").arg(path).output().unwrap();
+    let output = output(command.arg("verify").arg(path));
     let said = String::from_utf8(output.stdout).unwrap();
     (output.status.code(), said)
+}
+
+/// Runs it to its end, while others close sockets (see `spawn.rs`).
+fn output(command: &mut Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = spawn::spawn(command).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 /// A running tool.
