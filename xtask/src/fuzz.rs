@@ -36,8 +36,6 @@ const LONGEST: u32 = 20;
 const MEMORY: u32 = 2048;
 /// What the stored corpus of a target may take, bytes.
 const STORED: u64 = 64 * 1024;
-/// Lines of what a target says that are shown when it fails.
-const LAST_WORDS: usize = 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
@@ -177,11 +175,10 @@ impl Target {
         if succeeded {
             return Ok(Ok(summary(&said)));
         }
-        let lines: Vec<&str> = said.lines().collect();
-        let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n  ");
         let (binary, log) = (self.binary.display(), self.log.display());
         Ok(Err(format!(
-            "failed, see {log}\n  {last}\n  to see it again: {binary} INPUT; then put INPUT into {}",
+            "failed, see {log}\n  {}\n  to see it again: {binary} INPUT; then put INPUT into {}",
+            complaints(&said).join("\n  "),
             self.corpus.display()
         )))
     }
@@ -254,6 +251,17 @@ fn copy(file: &Path, to: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// What went wrong, and where the input is, without the stacks between.
+fn complaints(said: &str) -> Vec<&str> {
+    let mut is_panic = false;
+    let tells = |line: &&str| {
+        // The line after says why.
+        let why = std::mem::replace(&mut is_panic, line.contains(" panicked at "));
+        why || is_panic || line.contains("ERROR: libFuzzer") || line.contains("Test unit written")
+    };
+    said.lines().filter(tells).collect()
+}
+
 /// How many inputs were tried, and how much code they reach, by what libFuzzer says at the end.
 fn summary(said: &str) -> String {
     let stat = |name: &str| {
@@ -290,6 +298,23 @@ mod tests {
             error.contains("wires") && error.contains("recording"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_failure_says_what_and_with_which_input() {
+        let said = concat!(
+            "#2\tINITED cov: 57 ft: 58 corp: 1/1b exec/s: 0 rss: 40Mb\n",
+            "thread '<unnamed>' (7) panicked at src/a.rs:1:2:\n",
+            "attempt to subtract with overflow\n",
+            "stack backtrace:\n",
+            "==7== ERROR: libFuzzer: deadly signal\n",
+            "    #0 0x1 in main\n",
+            "artifact_prefix='a/'; Test unit written to a/crash-1\n",
+        );
+        let said = complaints(said);
+        assert_eq!(said.len(), 4, "{said:?}");
+        assert_eq!(said[1], "attempt to subtract with overflow");
+        assert!(said[3].ends_with("a/crash-1"));
     }
 
     #[test]
