@@ -8,8 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::arch::Arch;
-use crate::{bench, build, build_ebpf, ci, run, test, verify_ebpf, vm, workspace};
-use crate::{bench, build_ebpf, ci, fuzz, run, test, verify_ebpf, vm, workspace};
+use crate::{bench, build, build_ebpf, ci, fuzz, run, test, verify_ebpf, vm, workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The chores of the tcpdwell repository")]
