@@ -6,11 +6,9 @@ use std::{fs, path::Path};
 use jiff::tz::TimeZone;
 use ratatui::{Terminal, backend::TestBackend};
 use tracer::{
+    cost::{OwnCost, ProgramCost},
     engine::Mono,
-    top::{
-        Action, Effect, Model, Narrow, OwnCost, Position, ProgramCost, Theme, Typing, Ui, View,
-        draw, listed,
-    },
+    top::{Action, Effect, Model, Narrow, Position, Theme, Typing, Ui, View, draw, listed},
 };
 
 use crate::{
