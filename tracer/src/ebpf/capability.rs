@@ -71,7 +71,7 @@ pub fn drop_privileges() -> Result<()> {
     keep(&[Capability::CAP_BPF])?;
     match seal()? {
         RulesetStatus::FullyEnforced => {
-            log::debug!("no file can be written any more, no port opened")
+            log::debug!("no file can be written any more, no port opened");
         }
         RulesetStatus::PartiallyEnforced => log::debug!("most writing of files is given up"),
         RulesetStatus::NotEnforced => log::debug!("writing files can't be given up: no Landlock"),

@@ -22,7 +22,7 @@ pub(super) fn seal() -> Result<RulesetStatus> {
         .handle_access(AccessFs::from_write(KNOWN))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(KNOWN)))
         .and_then(Ruleset::create);
-    let sealed = rules.and_then(|rules| rules.restrict_self());
+    let sealed = rules.and_then(landlock::RulesetCreated::restrict_self);
     sealed
         .map(|sealed| sealed.ruleset)
         .context("giving up writing files")
