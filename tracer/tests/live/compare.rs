@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     ledger::{End, Key, Ledger, Side, Step},
     row::Row,
+    skip::is_scaled_down,
 };
 
 /// `bpf_ktime_get_ns` reads the clock's fast copy, which may be off by very little while the clock
@@ -139,7 +140,10 @@ pub(crate) fn every_fate_is_known(rows: &[&Row]) {
     let waits = rows.iter().filter(|row| row.from == "TIME_WAIT");
     let (hazards, waits): (Vec<&&Row>, Vec<&&Row>) =
         waits.partition(|row| row.end_reason.as_deref() == Some("reset"));
-    assert!(hazards.len() * 100 <= waits.len(), "{hazards:#?}");
+    // A FIN that is sent again, because its answer took too long, finds TIME_WAIT, whose answer finds nobody
+    // any more, which is answered by a RST: RFC 1337. Where each instruction is emulated that is no rarity.
+    let rarity = if is_scaled_down() { 8 } else { 100 };
+    assert!(hazards.len() * rarity <= waits.len(), "{hazards:#?}");
     for row in rows {
         if row.to != "CLOSE" || row.is_listener() {
             continue;

@@ -76,10 +76,14 @@ fn run(rung: &str, test: u8) {
     finished.assert_success();
     finished.assert_keys();
     let completeness = finished.completeness();
-    // As in `test_exact`: an emulated kernel that preempts programs may lose a few, and counts them.
+    // As in `test_exact`: an emulated kernel that preempts programs may lose a few, and counts them: by
+    // timer also other timers, of which nobody knows any more that they were none of ours.
     if is_scaled_down() && completeness.lost > 0 {
         assert_eq!(completeness.recursion, Some(completeness.lost));
-        assert!(completeness.lost <= 2, "{completeness:?}");
+        assert!(
+            completeness.lost * 20 <= completeness.seen,
+            "{completeness:?}"
+        );
     } else {
         assert_eq!(completeness.lost, 0, "{completeness:?}");
     }
