@@ -74,7 +74,7 @@ fn ledger_exact_tp_btf() {
         // three may be busy. Rare, and every change that is missing is accounted for.
         assert_eq!(completeness.recursion, Some(completeness.lost));
         assert!(
-            completeness.lost * 500 <= ledger.transitions() as u64,
+            completeness.lost * 100 <= ledger.transitions() as u64,
             "{completeness:?}"
         );
         let verdict = compare::compare(&ledger, &rows);
