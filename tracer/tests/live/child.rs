@@ -69,13 +69,19 @@ pub(crate) fn command_line() -> Vec<std::ffi::OsString> {
     std::iter::once(me).chain(args).collect()
 }
 
+/// The same, to be told what to do.
+fn this_program() -> Command {
+    let line = command_line();
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]);
+    command
+}
+
 /// A process called `comm`, in the network namespace of the calling thread, that connects to
 /// `address` and closes first, `count` times, as soon as its stdin is closed.
 pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child {
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     command
-        .args(&line[1..])
         .env(ADDRESS, address.to_string())
         .env(COUNT, count.to_string())
         .env(COMM, std::ffi::OsStr::from_bytes(comm))
@@ -87,11 +93,9 @@ pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child 
 /// A process that accepts `count` connections of a listener that it inherits, takes a byte from each,
 /// and closes on the end of file.
 pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
     command
-        .args(&line[1..])
         .env(ACCEPT, count.to_string())
         .stdin(Stdio::from(inherited))
         .stdout(Stdio::null());
@@ -101,11 +105,9 @@ pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
 /// A server on a listener that it inherits: closes each connection so many milliseconds after its end
 /// of file, but every `leak`-th never (0: all are closed). Until it is killed.
 pub(crate) fn serves(listener: &TcpListener, delay_ms: u64, leak: u64) -> Child {
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
     command
-        .args(&line[1..])
         .env(SERVE, format!("{delay_ms},{leak}"))
         .stdin(Stdio::from(inherited))
         .stdout(Stdio::null());
@@ -133,10 +135,8 @@ fn serve_for_ever(how: &str) {
 
 /// A process that holds a copy of a socket, until it is killed.
 pub(crate) fn holds(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     command
-        .args(&line[1..])
         .env(HOLD, "1")
         .stdin(Stdio::from(socket.into()))
         .stdout(Stdio::null())
@@ -148,10 +148,8 @@ pub(crate) fn holds(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
 /// when this returns; ours is closed.
 pub(crate) fn receives(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     command
-        .args(&line[1..])
         .env(HOLD, "received")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .stdout(Stdio::null())
@@ -193,10 +191,8 @@ fn receive(over: &mut UnixStream) -> std::os::fd::OwnedFd {
 /// A process that was started by one who did not ask for close on exec: it has all of these, until it is
 /// killed.
 pub(crate) fn inherits<T: AsFd>(sockets: &[T]) -> Child {
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     command
-        .args(&line[1..])
         .env(HOLD, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -217,10 +213,8 @@ pub(crate) fn inherits<T: AsFd>(sockets: &[T]) -> Child {
 /// A process that makes so many others, each of which connects once (see [`gather`]); what they tell.
 pub(crate) fn gathers(count: u32, to: SocketAddr) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let line = command_line();
-    let mut command = Command::new(&line[0]);
+    let mut command = this_program();
     command
-        .args(&line[1..])
         .env(GATHER, count.to_string())
         .env(ADDRESS, to.to_string())
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
