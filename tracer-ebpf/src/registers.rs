@@ -11,40 +11,34 @@ use tracer_common::layout::RegistersLayout;
 
 use crate::{globals::offset, kernel::read};
 
+/// What lies so far into the registers.
+#[inline(always)]
+fn register<C: EbpfContext>(ctx: &C, offset: usize) -> u64 {
+    read(ctx.as_ptr() as u64, offset)
+}
+
 /// The first argument of the function that is called.
 #[inline(always)]
 pub fn first<C: EbpfContext>(ctx: &C) -> u64 {
-    read(
-        ctx.as_ptr() as u64,
-        offset!(REGISTERS: RegistersLayout, first),
-    )
+    register(ctx, offset!(REGISTERS: RegistersLayout, first))
 }
 
 /// The second.
 #[inline(always)]
 pub fn second<C: EbpfContext>(ctx: &C) -> u64 {
-    read(
-        ctx.as_ptr() as u64,
-        offset!(REGISTERS: RegistersLayout, second),
-    )
+    register(ctx, offset!(REGISTERS: RegistersLayout, second))
 }
 
 /// The third.
 #[inline(always)]
 pub fn third<C: EbpfContext>(ctx: &C) -> u64 {
-    read(
-        ctx.as_ptr() as u64,
-        offset!(REGISTERS: RegistersLayout, third),
-    )
+    register(ctx, offset!(REGISTERS: RegistersLayout, third))
 }
 
 /// What the function returns.
 #[inline(always)]
 pub fn returned<C: EbpfContext>(ctx: &C) -> u64 {
-    read(
-        ctx.as_ptr() as u64,
-        offset!(REGISTERS: RegistersLayout, returned),
-    )
+    register(ctx, offset!(REGISTERS: RegistersLayout, returned))
 }
 
 /// A context whose stack is asked who called.
@@ -64,7 +58,7 @@ impl Called for ProbeContext {
     fn caller(&self) -> u64 {
         match offset!(REGISTERS: RegistersLayout, link) {
             0 => 0,
-            link => read(self.as_ptr() as u64, link),
+            link => register(self, link),
         }
     }
 }
