@@ -76,8 +76,7 @@ pub fn drop_privileges() -> Result<()> {
         RulesetStatus::PartiallyEnforced => log::debug!("most writing of files is given up"),
         RulesetStatus::NotEnforced => log::debug!("writing files can't be given up: no Landlock"),
     }
-    // Where there is no Landlock nobody has said so.
-    no_new_privileges()
+    Ok(())
 }
 
 /// The same, but for what another look at the sockets takes: opening iterators, entering network
@@ -89,10 +88,10 @@ pub fn keep_privileges_to_look() -> Result<()> {
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_SYS_PTRACE,
         Capability::CAP_DAC_READ_SEARCH,
-    ])?;
-    no_new_privileges()
+    ])
 }
 
+/// Gives up all others, for programs that are started later, too.
 fn keep(wanted: &[Capability]) -> Result<()> {
     let held = caps::read(None, CapSet::Permitted).context("reading our capabilities")?;
     let kept: CapsHashSet = held
@@ -102,5 +101,5 @@ fn keep(wanted: &[Capability]) -> Result<()> {
     caps::clear(None, CapSet::Inheritable).context("giving up inheritable capabilities")?;
     caps::set(None, CapSet::Effective, &kept).context("giving up effective capabilities")?;
     caps::set(None, CapSet::Permitted, &kept).context("giving up permitted capabilities")?;
-    Ok(())
+    no_new_privileges()
 }
