@@ -144,10 +144,10 @@ impl Live {
             stop_after,
             tap,
         };
-        let meter = Meter::start();
+        let meter = (self.verbosity > 0).then(Meter::start);
         // Boxed: it holds the buffers of a whole look, and lies within every verb's future.
         let outcome = Box::pin(pipeline.run(&self.start, &mut self.shutdown)).await?;
-        if self.verbosity > 0 {
+        if let Some(meter) = meter {
             logging::note(&meter.total().to_string());
         }
         tell_outcome(&outcome, &self.args.command, self.verbosity);
