@@ -17,5 +17,8 @@ mod merged;
 mod replay;
 mod stuck;
 
+#[path = "../../fuzz/src/targets/sinks.rs"]
+mod sinks;
+
 #[path = "../python/mod.rs"]
 mod python;

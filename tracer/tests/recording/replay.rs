@@ -9,14 +9,11 @@ use tracer::{
     pipeline::Pipeline,
     recording::{Files, Recorder, Rotation, inspect, recordings},
     shutdown::Shutdown,
-    sink::{
-        CsvSink, HistOptions, HistSink, JsonSink, LineOptions, LinesSink, Output, ReportSink, Sink,
-        Start,
-    },
+    sink::{HistOptions, JsonSink, Output, Sink, Start},
     source::{EventSource, file::FileSource},
 };
 
-use crate::made;
+use crate::{made, sinks::sinks};
 
 /// Events as a kernel delivers them: some at a time, stock taken in between.
 struct Scripted {
@@ -60,28 +57,13 @@ impl EventSource for Scripted {
     }
 }
 
-fn sinks() -> Vec<Box<dyn Sink>> {
-    vec![
-        Box::new(JsonSink::default()),
-        Box::new(CsvSink::default()),
-        Box::new(LinesSink::new(LineOptions {
-            relative: true,
-            wall: true,
-            wide: true,
-        })),
-        Box::new(HistSink::new(HistOptions {
-            interval: Some(Duration::from_secs(1)),
-            open: true,
-            ..HistOptions::default()
-        })),
-        Box::new(ReportSink::new(Filter::default(), ReportSink::JSON)),
-        Box::new(ReportSink::new(Filter::default(), ReportSink::TEXT)),
-        Box::new(ReportSink::new(Filter::default(), ReportSink::HTML)),
-        Box::new(ReportSink::new(
-            Filter::default(),
-            ReportSink::FINDINGS_JSON,
-        )),
-    ]
+/// Of every second, and with what is still open.
+fn hist() -> HistOptions {
+    HistOptions {
+        interval: Some(Duration::from_secs(1)),
+        open: true,
+        ..HistOptions::default()
+    }
 }
 
 fn start() -> Start {
@@ -133,7 +115,7 @@ fn a_recording_says_what_the_run_said() {
             };
         }
     }
-    for (i, (live, replayed)) in sinks().into_iter().zip(sinks()).enumerate() {
+    for (i, (live, replayed)) in sinks(hist()).into_iter().zip(sinks(hist())).enumerate() {
         let recording = path(&format!("{i}.tdw"));
         let files = Files::new(&recording, 1, made::meta(1), Rotation::default());
         let mut recorder = Recorder::start(files).unwrap();

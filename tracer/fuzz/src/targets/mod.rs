@@ -8,6 +8,7 @@ mod kernel;
 mod looks;
 mod proc;
 mod recording;
+mod sinks;
 mod typed;
 mod wire;
 
@@ -22,6 +23,11 @@ pub struct Target {
     pub cases: u32,
     /// Takes one.
     pub run: fn(&[u8]),
+}
+
+/// Texts, as a target takes them.
+fn inputs<const N: usize>(texts: [&str; N]) -> Vec<Vec<u8>> {
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 /// All of them.

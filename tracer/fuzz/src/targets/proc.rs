@@ -13,7 +13,7 @@ use tracer::{
     stack::Symbols,
 };
 
-use super::Target;
+use super::{Target, inputs};
 
 pub const PROC: Target = Target {
     name: "proc",
@@ -40,7 +40,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "Limit                     Soft Limit           Hard Limit           Units     \n\
          Max open files            1024                 unlimited            files     \n",
     ];
-    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+    inputs(texts)
 }
 
 fn run(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use tracer::cli::Cli;
 
-use super::Target;
+use super::{Target, inputs};
 
 /// A verb and an option of it.
 const OPTIONS: [(&str, &str); 20] = [
@@ -55,7 +55,7 @@ fn seeds() -> Vec<Vec<u8>> {
         "99999999999999999999",
         "",
     ];
-    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+    inputs(texts)
 }
 
 fn run(bytes: &[u8]) {
