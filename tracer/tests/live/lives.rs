@@ -121,11 +121,6 @@ pub(crate) fn connect_from(local: SocketAddr, to: SocketAddr) -> TcpStream {
     connect(local.ip(), local.port(), to).unwrap()
 }
 
-pub(crate) fn reset(stream: TcpStream) {
-    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-    spawn::close(stream);
-}
-
 /// Closed by the client; the server has noticed.
 fn half_closed(ip: IpAddr) -> (TcpListener, TcpStream, (SocketAddr, SocketAddr)) {
     let mut pair = Pair::new(ip);
@@ -184,7 +179,7 @@ fn orphan(ip: IpAddr) -> Vec<Life> {
 fn reset_in_fin_wait2(ip: IpAddr) -> Vec<Life> {
     let (_listener, server, ends) = half_closed(ip);
     pause();
-    let ((), rst) = timed(|| reset(server));
+    let ((), rst) = timed(|| spawn::reset(server));
     let mut waiter = life(
         "RST in FIN_WAIT2",
         ends,
@@ -212,7 +207,7 @@ fn linger_0_in_fin_wait2(ip: IpAddr) -> Vec<Life> {
     pair.client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(pair.server.read(&mut [0]).unwrap(), 0);
     pause();
-    let ((), closed) = timed(|| reset(pair.client));
+    let ((), closed) = timed(|| spawn::reset(pair.client));
     let verdict = ("local", "linger_0");
     let mut life = life("linger 0 in FIN_WAIT2", ends, ACTIVE, &NEVER_WAITS, verdict);
     life.left.push(("FIN_WAIT2", closed));
@@ -252,8 +247,8 @@ fn recycled(ip: IpAddr) -> Vec<Life> {
     thread::sleep(Duration::from_millis(50));
     let (client, syn) = timed(|| connect(ip, ends.1.port(), ends.0).unwrap());
     let second = Pair::of(pair.listener, client);
-    reset(second.client);
-    reset(second.server);
+    spawn::reset(second.client);
+    spawn::reset(second.server);
     let mut life = life(
         "SYN in TIME_WAIT",
         ends,
@@ -411,7 +406,7 @@ fn fin_timeout(ip: IpAddr) -> Vec<Life> {
     sysctl("tcp_fin_timeout", "2");
     let (_listener, server, ends) = half_closed(ip);
     thread::sleep(Duration::from_secs(4));
-    reset(server);
+    spawn::reset(server);
     let verdict = ("local", "fin_timeout");
     vec![life("tcp_fin_timeout", ends, ACTIVE, &NEVER_WAITS, verdict)]
 }
@@ -425,8 +420,8 @@ fn reused(ip: IpAddr) -> Vec<Life> {
     thread::sleep(Duration::from_millis(2100));
     let (client, connected) = timed(|| connect(ip, ends.0.port(), ends.1).unwrap());
     let second = Pair::of(listener, client);
-    reset(second.client);
-    reset(second.server);
+    spawn::reset(second.client);
+    spawn::reset(second.server);
     let mut life = life("tcp_tw_reuse", ends, ACTIVE, &WAITS, ("local", "reused"));
     life.left.push(("TIME_WAIT", connected));
     vec![life]

@@ -6,10 +6,13 @@
 
 use std::{
     fs,
+    net::TcpStream,
     process::{Child, Command},
     sync::{PoisonError, RwLock},
     time::Duration,
 };
+
+use rustix::net::sockopt;
 
 use crate::clock;
 
@@ -19,6 +22,12 @@ static DESCRIPTORS: RwLock<()> = RwLock::new(());
 pub(crate) fn close<T>(socket: T) {
     let _no_spawn = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
     drop(socket);
+}
+
+/// Closes with a RST.
+pub(crate) fn reset(stream: TcpStream) {
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    close(stream);
 }
 
 /// Does what must not happen beside a spawn, nor beside a close.

@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::sockopt;
-
 use crate::{
     clock::{mono_ns, until},
     observed::Finished,
@@ -38,7 +36,7 @@ impl Steady {
     /// Begins, as fast as it goes. Each ends with a RST: no TIME_WAIT is left behind.
     pub(crate) fn start() -> Self {
         Self::begin(Duration::ZERO, |client, server| {
-            reset(client);
+            spawn::reset(client);
             spawn::close(server);
         })
     }
@@ -54,7 +52,7 @@ impl Steady {
                     spawn::close(client);
                     assert_eq!(server.read(&mut [0]).unwrap(), 0);
                 } else {
-                    reset(client);
+                    spawn::reset(client);
                 }
                 spawn::close(server);
             },
@@ -111,12 +109,6 @@ impl Steady {
         self.thread.join().unwrap();
         self.made.load(Relaxed)
     }
-}
-
-/// Closes with a RST.
-pub(crate) fn reset(client: TcpStream) {
-    sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
-    spawn::close(client);
 }
 
 /// `verb -o path`, of the connects to this port in this network namespace.

@@ -22,7 +22,6 @@ use crate::{
     skip::{Noise, turn},
     small::{SMALL, of_netns, work},
     spawn,
-    steady::reset,
     tool::{PATIENCE, Tool, binary, replay, trace, verify},
     workload::Lane,
 };
@@ -82,7 +81,7 @@ impl Knock {
     fn now(&self) {
         let client = TcpStream::connect(self.0.local_addr().unwrap()).unwrap();
         let (server, _) = self.0.accept().unwrap();
-        reset(client);
+        spawn::reset(client);
         spawn::close(server);
     }
 }

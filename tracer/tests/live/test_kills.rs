@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{net::sockopt, process::Signal};
+use rustix::process::Signal;
 
 use crate::{
     clock::{Span, mono_ns, timed, until},
@@ -43,8 +43,7 @@ fn connects(to: SocketAddr, stop: &AtomicBool) -> Vec<Span> {
     while !stop.load(Relaxed) {
         let (client, span) = timed(|| TcpStream::connect(to).unwrap());
         // No TIME_WAIT is left: hundreds of runs use the same ports.
-        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
-        spawn::close(client);
+        spawn::reset(client);
         connects.push(span);
     }
     connects

@@ -55,8 +55,8 @@ fn sample(source: &str) {
         thread::sleep(Duration::from_secs(4));
         let (again, recycled) = timed(|| connect_from(waited, server));
         let (second, _) = listener.accept().unwrap();
-        crate::lives::reset(again);
-        crate::lives::reset(second);
+        spawn::reset(again);
+        spawn::reset(second);
         thread::sleep(Duration::from_secs(4));
         drop(keeper.stdin.take());
         crate::tool::wait(&mut keeper);

@@ -3,6 +3,7 @@
 use std::{fs, thread, time::Duration};
 
 use rustix::process::Signal;
+use tracer::enrich::state_in;
 
 use crate::{
     clock::{mono_ns, until},
@@ -15,10 +16,8 @@ use crate::{
 };
 
 /// The letter of a process's state.
-fn state(tool: &Tool) -> char {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", tool.id())).unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    rest.chars().next().unwrap()
+fn state(tool: &Tool) -> Option<u8> {
+    state_in(&fs::read(format!("/proc/{}/stat", tool.id())).unwrap())
 }
 
 #[test]
@@ -53,7 +52,7 @@ fn stands_still(stall: Duration, ring: &str, count: usize) {
     let arguments = ["--format", "ndjson", "--ring-size", ring, "--netns", &netns];
     let tool = Tool::attached(&mut trace(arguments));
     tool.signal(Signal::STOP);
-    until(PATIENCE, || (state(&tool) == 'T').then_some(())).expect("a stop");
+    until(PATIENCE, || (state(&tool) == Some(b'T')).then_some(())).expect("a stop");
     let stopped = mono_ns();
     let stormed = spaces.0.run();
     while mono_ns() - stopped < u64::try_from(stall.as_nanos()).unwrap() {
