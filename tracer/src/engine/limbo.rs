@@ -13,9 +13,6 @@ use super::{connection::Connection, state::TcpState, time::Mono, tuple::FourTupl
 /// Longer than from one look to the next, the look itself included.
 const HOLD: Duration = Duration::from_millis(2500);
 
-/// How many are held. Beyond it they are told as closed.
-const LIMIT: usize = 1 << 20;
-
 /// A connection that is held.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
@@ -30,16 +27,26 @@ pub struct Held {
 type Key = (FourTuple, u32);
 
 /// Those that are held, by tuple and namespace: a minisock has the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Limbo {
     held: HashMap<Key, Held>,
+    limit: usize,
     order: VecDeque<(Mono, Key)>,
 }
 
 impl Limbo {
+    /// Holds so many at once. Beyond it they are told as closed.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            held: HashMap::default(),
+            limit,
+            order: VecDeque::default(),
+        }
+    }
+
     /// Holds one; returns what can't be held: it, or another of the same ends.
     pub fn hold(&mut self, held: Held) -> Option<Held> {
-        if self.held.len() >= LIMIT {
+        if self.held.len() >= self.limit {
             return Some(held);
         }
         let key = (held.connection.tuple, held.connection.netns);

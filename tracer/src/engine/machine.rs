@@ -26,7 +26,8 @@ use super::{
 /// The bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections followed at once. Beyond it, new ones are told but not followed.
+    /// Connections followed at once. Beyond it, new ones are told but not followed. As many again may
+    /// wait to be found in a minisock.
     pub connections: usize,
     /// Descriptions of processes.
     pub processes: usize,
@@ -70,7 +71,7 @@ impl Engine {
         Self {
             table: Table::new(limits.connections),
             openings: Openings::default(),
-            limbo: Limbo::default(),
+            limbo: Limbo::new(limits.connections),
             processes: Processes::new(limits.processes),
             stats: Stats::default(),
             ledger: LossLedger::default(),
