@@ -14,7 +14,7 @@ use tracer_common::{
         KIND_TIMEWAIT_REARMED, NotARecord, ProcessFacts, ProcessSeen, Record, STACK_FRAMES,
         SocketHeld, StateChange, StateChangeV4, room,
     },
-    timewait::{IntoTimewait, OUTCOME_MADE, TimewaitEnd, TimewaitRearmed},
+    timewait::{END_FRAMES, IntoTimewait, OUTCOME_MADE, TimewaitEnd, TimewaitRearmed},
 };
 
 /// What the ring buffer hands over: the record, and what was there before behind it.
@@ -161,8 +161,8 @@ fn the_end_of_a_minisock_reads_back() {
     bytes.extend([0; 4]);
     bytes.extend(mapped([10, 0, 0, 1]));
     bytes.extend(mapped([10, 0, 0, 2]));
-    let mut stack = [0; STACK_FRAMES];
-    stack[15] = 0xffff_ffff_8100_0000;
+    let mut stack = [0; END_FRAMES];
+    stack[7] = 0xffff_ffff_8100_0000;
     bytes.extend(stack.iter().flat_map(|frame: &u64| frame.to_ne_bytes()));
     let expected = TimewaitEnd {
         kind: KIND_TIMEWAIT_END,
@@ -217,7 +217,7 @@ fn a_record_fills_its_cache_lines() {
     assert_eq!(room::<StateChangeV4>(), 64 - 8);
     assert_eq!(room::<StateChange>(), 2 * 64 - 8);
     assert_eq!(room::<IntoTimewait>(), 2 * 64 - 8);
-    assert_eq!(room::<TimewaitEnd>(), 4 * 64 - 8);
+    assert_eq!(room::<TimewaitEnd>(), 3 * 64 - 8);
     assert_eq!(room::<SocketHeld>(), 64 - 8);
 }
 

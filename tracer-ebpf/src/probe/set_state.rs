@@ -483,6 +483,7 @@ impl Change {
 /// The number of a network namespace.
 #[inline(always)]
 fn number_of(net: u64) -> u32 {
+    let offset = offset!(SOCK: SockLayout, net_inum);
     // SAFETY: loaded through a socket's BTF pointer.
-    unsafe { load(net as *const u8, offset!(SOCK: SockLayout, net_inum)) }
+    unsafe { load(net as *const u8, offset) }
 }

@@ -18,9 +18,11 @@ use tracer_common::{
     closing::{EndReason, Evidence},
     frames::{self, Frame, Verdict},
     layout::{SnapshotLayout, TimewaitLayout},
-    record::{FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN},
+    record::{
+        FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, STACK_FRAMES,
+    },
     state::{CLOSE, LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT, is_listener},
-    timewait::{OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, stamped, timer_set},
+    timewait::{END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, stamped, timer_set},
 };
 
 use super::{
@@ -152,7 +154,7 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     let end = change.end(beyond);
     let has = |flag| end.flags & flag != 0;
     let by_stack = (!is_heir && change.is_aborted())
-        .then(|| frames::aborted(nearest(ctx, change.by), knows_validate()));
+        .then(|| frames::aborted(nearest::<STACK_FRAMES, _>(ctx, change.by), knows_validate()));
     let change_of = Change {
         sk: change.sk as u64,
         at,
@@ -182,19 +184,21 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     keep(change.by, |books| books.change(&change_of));
 }
 
-/// The nearest function on the stack that says something.
+/// The nearest of `N` functions on the stack that says something.
 #[inline(always)]
-fn nearest<C: Called>(ctx: &C, by: By) -> Option<Frame> {
-    Frame::of(nearest_code(ctx, by))
+fn nearest<const N: usize, C: Called>(ctx: &C, by: By) -> Option<Frame> {
+    Frame::of(nearest_code::<N, C>(ctx, by))
 }
 
 /// By its number: the verifier takes all ways here for one, and goes on from there once.
 #[inline(never)]
-fn nearest_code<C: Called>(ctx: &C, by: By) -> u8 {
+fn nearest_code<const N: usize, C: Called>(ctx: &C, by: By) -> u8 {
+    const { assert!(N <= STACK_FRAMES) };
     let (Some(stack), Some(frames)) = (STACKS.get_ptr_mut(by as u32), FRAMES.get(0)) else {
         return 0;
     };
-    // SAFETY: a per-CPU value that no other program uses.
+    let stack = stack.cast::<[u64; N]>();
+    // SAFETY: a per-CPU value that no other program uses, and has this room.
     unsafe { take_stack(ctx, stack) };
     // SAFETY: the same.
     frames.nearest(unsafe { &*stack })
@@ -215,7 +219,7 @@ pub fn ended<C: Called>(ctx: &C, tw: u64) {
     // SAFETY: no argument, no effect.
     let at = unsafe { bpf_ktime_get_ns() };
     let state = substate(tw);
-    let reason = match frames::verdict(nearest(ctx, by), state) {
+    let reason = match frames::verdict(nearest::<END_FRAMES, _>(ctx, by), state) {
         Verdict::Ended(reason) => reason,
         Verdict::Rearmed => {
             set_anew(by, tw, state, at);

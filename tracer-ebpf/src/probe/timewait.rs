@@ -14,7 +14,7 @@ use aya_ebpf::helpers::{
 };
 use tracer_common::{
     layout::TimewaitLayout,
-    record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED, STACK_FRAMES},
+    record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
     timewait::{
         OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, TimewaitEnd,
         TimewaitRearmed,
@@ -288,11 +288,11 @@ pub fn ended<C: Called>(ctx: &C, tw: u64) {
 /// # Safety
 /// `stack` must be valid for writes.
 #[inline(always)]
-pub unsafe fn take_stack<C: Called>(ctx: &C, stack: *mut [u64; STACK_FRAMES]) {
-    let size = size_of::<[u64; STACK_FRAMES]>() as u32;
+pub unsafe fn take_stack<C: Called, const N: usize>(ctx: &C, stack: *mut [u64; N]) {
+    let size = size_of::<[u64; N]>() as u32;
     // SAFETY: the caller's promise; the helper writes at most `size` bytes.
     unsafe {
-        (*stack) = [0; STACK_FRAMES];
+        (*stack) = [0; N];
         bpf_get_stack(ctx.as_ptr(), stack.cast(), size, 0);
         // A kprobe's begins with the function that it stands in, which decides nothing.
         match ctx.caller() {
