@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tracer_common::{
     filter::{FilterConfig, Verdict},
     state,
@@ -18,6 +18,10 @@ use crate::engine::{
 
 /// How many undecided openings are kept. Beyond it they count as not wanted.
 const MAX_UNDECIDED: usize = 65_536;
+
+/// How many cgroups below a wanted one are known. Beyond it others count as not wanted: a recording may
+/// name as many as it likes.
+const MAX_CGROUPS: usize = 1 << 20;
 
 /// A transition may be told later than it happened: the engine holds none for longer than 2.5 s.
 const LATE_NS: i128 = 10_000_000_000;
@@ -32,7 +36,7 @@ pub struct Filter {
     /// Owners by name.
     pub comms: Vec<Vec<u8>>,
     /// Owners by cgroup id.
-    pub cgroups: Vec<u64>,
+    pub cgroups: HashSet<u64>,
     /// Owners by a cgroup that theirs is below.
     pub cgroups_below: Vec<String>,
     /// Transitions from or to one of these.
@@ -108,12 +112,9 @@ impl Filter {
 
     /// A cgroup's path is known: it may lie below one that is wanted.
     pub fn learn(&mut self, fact: &CgroupFact) {
-        let below = |wanted: &String| {
-            let rest = fact.path.strip_prefix(wanted.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if self.cgroups_below.iter().any(below) && !self.cgroups.contains(&fact.id) {
-            self.cgroups.push(fact.id);
+        let below = |wanted: &String| is_below(&fact.path, wanted);
+        if self.cgroups.len() < MAX_CGROUPS && self.cgroups_below.iter().any(below) {
+            self.cgroups.insert(fact.id);
         }
     }
 
@@ -306,5 +307,76 @@ impl Gate {
             }
         };
         [earlier, this]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::filter::{RPORT, add_port};
+
+    use super::*;
+
+    /// Wants one remote port, which an opening by its listener does not know.
+    fn gate() -> Gate {
+        let mut filter = Filter::default();
+        filter.kernel.criteria = RPORT;
+        add_port(&mut filter.kernel.rports, 443);
+        Gate::new(filter)
+    }
+
+    /// An opening, and what follows it.
+    fn life(conn: usize) -> [Transition; 2] {
+        let opening = Transition::made(conn as u64, TcpState::Listen, TcpState::SynRecv);
+        let mut next = Transition::made(conn as u64, TcpState::SynRecv, TcpState::Established);
+        next.tuple.remote.port = 443;
+        [opening, next]
+    }
+
+    #[test]
+    fn openings_wait_to_be_decided_up_to_a_bound() {
+        let mut gate = gate();
+        for conn in 0..=MAX_UNDECIDED {
+            let [opening, _] = life(conn);
+            assert_eq!(gate.pass(&opening), [None, None]);
+        }
+        let mut shown = |conn| {
+            let [_, next] = life(conn);
+            gate.pass(&next).into_iter().flatten().count()
+        };
+        assert_eq!(shown(0), 2, "the opening waited");
+        assert_eq!(shown(MAX_UNDECIDED - 1), 2);
+        assert_eq!(shown(MAX_UNDECIDED), 1, "there was no room for its opening");
+    }
+
+    #[test]
+    fn one_that_was_decided_makes_room() {
+        let mut gate = gate();
+        for conn in 0..MAX_UNDECIDED {
+            gate.pass(&life(conn)[0]);
+        }
+        gate.pass(&life(0)[1]);
+        let [opening, next] = life(MAX_UNDECIDED);
+        gate.pass(&opening);
+        assert_eq!(gate.pass(&next).into_iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn cgroups_below_a_wanted_one_are_learned_up_to_a_bound() {
+        let mut filter = Filter {
+            cgroups_below: vec!["/a".to_owned()],
+            ..Filter::default()
+        };
+        let mut learn = |id, path: &str| {
+            let path = path.into();
+            filter.learn(&CgroupFact { id, path });
+            filter.cgroups.contains(&id)
+        };
+        assert!(learn(1, "/a"));
+        assert!(learn(2, "/a/b"));
+        assert!(!learn(3, "/ab"));
+        for id in 4..2 + MAX_CGROUPS as u64 {
+            assert!(learn(id, "/a/b"));
+        }
+        assert!(!learn(0, "/a/b"), "there is no room");
     }
 }

@@ -77,6 +77,28 @@ pub struct Transition {
 }
 
 impl Transition {
+    /// One of which only this is known, for tests.
+    #[cfg(test)]
+    pub fn made(conn: u64, from: TcpState, to: TcpState) -> Self {
+        Self {
+            at: Mono(conn),
+            conn: Some(ConnId(conn)),
+            cookie: 0,
+            from,
+            to,
+            dwell: None,
+            at_least: None,
+            tuple: FourTuple::default(),
+            netns: 0,
+            role: Role::Unknown,
+            owner: Owner::UNKNOWN,
+            process: None,
+            closed_first: None,
+            end_reason: None,
+            exact: true,
+        }
+    }
+
     /// Whether it is a listener's, not a connection's.
     pub const fn is_listener(&self) -> bool {
         tracer_common::state::is_listener(self.from as u8, self.to as u8)

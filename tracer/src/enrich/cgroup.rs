@@ -56,3 +56,47 @@ pub(super) fn path_of(process: &Process) -> Option<String> {
     let unified = groups.into_iter().find(|group| group.hierarchy == 0)?;
     Some(unified.pathname)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{self, Mono};
+
+    /// What is told when this process, in a cgroup of this id, is heard of.
+    fn told(paths: &mut CgroupPaths, cgroup: u64) -> usize {
+        let process = engine::Process {
+            cgroup,
+            ..engine::Process::default()
+        };
+        let pid = std::process::id();
+        let mut events = vec![Event {
+            at: Mono(1),
+            body: EventBody::Process(ProcessFact { pid, process }),
+        }];
+        paths.tell(&mut events, 0);
+        assert!(matches!(
+            events.last().map(|event| &event.body),
+            Some(EventBody::Process(_))
+        ));
+        events.len() - 1
+    }
+
+    #[test]
+    fn a_path_is_told_once() {
+        let mut paths = CgroupPaths::default();
+        assert_eq!(told(&mut paths, 7), 1);
+        assert_eq!(told(&mut paths, 7), 0);
+        assert_eq!(told(&mut paths, 8), 1);
+        assert_eq!(told(&mut paths, 0), 0, "it has none");
+    }
+
+    #[test]
+    fn beyond_the_bound_no_more_are_told() {
+        let mut paths = CgroupPaths {
+            told: (1..MAX_KNOWN as u64).collect(),
+        };
+        assert_eq!(told(&mut paths, MAX_KNOWN as u64), 1);
+        assert_eq!(told(&mut paths, 1 + MAX_KNOWN as u64), 0);
+        assert_eq!(paths.told.len(), MAX_KNOWN);
+    }
+}

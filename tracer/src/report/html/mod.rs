@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
-            ConnId, Engine, FourTuple, Limits, Mono, Owner, Process, ProcessName, Role, Span,
-            StateSet, TcpState, Transition, Window,
+            Engine, Limits, Mono, Process, ProcessName, Role, Span, StateSet, TcpState, Transition,
+            Window,
         },
         render::completeness::Completeness,
         source::Account,
@@ -93,25 +93,13 @@ mod tests {
         let engine = Engine::new(Limits::default());
         let mut window = Window::new(StateSet::default());
         let t = Transition {
-            at: Mono(1),
-            conn: Some(ConnId(1)),
-            cookie: 1,
-            from: TcpState::Established,
-            to: TcpState::Close,
-            dwell: None,
-            at_least: None,
-            tuple: FourTuple::default(),
-            netns: 1,
             role: Role::PassiveOpen,
-            owner: Owner::UNKNOWN,
             process: Some(Process {
                 name: ProcessName(*HOSTILE),
                 uid: 0,
                 cgroup: 1,
             }),
-            closed_first: None,
-            end_reason: None,
-            exact: true,
+            ..Transition::made(1, TcpState::Established, TcpState::Close)
         };
         window.transition(&t, Mono(0), true);
         let span = Span {

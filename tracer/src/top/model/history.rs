@@ -190,35 +190,14 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{FourTuple, Owner, Role};
-
-    fn transition(conn: u64, from: TcpState, to: TcpState) -> Transition {
-        Transition {
-            at: Mono(conn),
-            conn: Some(ConnId(conn)),
-            cookie: 0,
-            from,
-            to,
-            dwell: None,
-            at_least: None,
-            tuple: FourTuple::default(),
-            netns: 0,
-            role: Role::Unknown,
-            owner: Owner::UNKNOWN,
-            process: None,
-            closed_first: None,
-            end_reason: None,
-            exact: true,
-        }
-    }
 
     #[test]
     fn what_is_over_gives_way_to_what_comes() {
         let mut history = History::default();
-        let open = transition(1, TcpState::SynSent, TcpState::Established);
+        let open = Transition::made(1, TcpState::SynSent, TcpState::Established);
         history.transition(&open);
         for conn in 2..3 * MAX_LIVES as u64 {
-            history.transition(&transition(conn, TcpState::LastAck, TcpState::Close));
+            history.transition(&Transition::made(conn, TcpState::LastAck, TcpState::Close));
         }
         assert_eq!(history.lives().count(), MAX_LIVES);
         assert!(history.of(ConnId(1)).is_some(), "it is still open");
@@ -230,7 +209,11 @@ mod tests {
     fn open_ones_are_kept_and_more_are_counted() {
         let mut history = History::default();
         for conn in 0..MAX_LIVES as u64 + 3 {
-            history.transition(&transition(conn, TcpState::SynSent, TcpState::Established));
+            history.transition(&Transition::made(
+                conn,
+                TcpState::SynSent,
+                TcpState::Established,
+            ));
         }
         assert_eq!((history.lives().count(), history.not_kept), (MAX_LIVES, 3));
     }
@@ -238,11 +221,15 @@ mod tests {
     #[test]
     fn a_long_life_keeps_its_beginning_and_its_end() {
         let mut history = History::default();
-        history.transition(&transition(1, TcpState::Close, TcpState::SynSent));
+        history.transition(&Transition::made(1, TcpState::Close, TcpState::SynSent));
         for _ in 0..20 {
-            history.transition(&transition(1, TcpState::Established, TcpState::Established));
+            history.transition(&Transition::made(
+                1,
+                TcpState::Established,
+                TcpState::Established,
+            ));
         }
-        history.transition(&transition(1, TcpState::LastAck, TcpState::Close));
+        history.transition(&Transition::made(1, TcpState::LastAck, TcpState::Close));
         let life = history.of(ConnId(1)).unwrap();
         assert_eq!(life.steps()[0].to, TcpState::SynSent);
         assert_eq!(life.steps()[MAX_STEPS - 1].to, TcpState::Close);
