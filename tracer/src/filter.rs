@@ -256,19 +256,19 @@ impl Gate {
     }
 
     /// What the wall clock showed.
-    pub fn set_clock(&mut self, at: Mono, wall_ns: i64) {
+    fn set_clock(&mut self, at: Mono, wall_ns: i64) {
         self.offset_ns = i128::from(wall_ns) - i128::from(at.0);
         let least_ns = self.least_offset_ns.get_or_insert(self.offset_ns);
         *least_ns = self.offset_ns.min(*least_ns);
     }
 
     /// A cgroup's path is known: it may lie below one that is wanted.
-    pub fn learn(&mut self, fact: &CgroupFact) {
+    fn learn(&mut self, fact: &CgroupFact) {
         self.filter.learn(fact);
     }
 
     /// A connection of which nothing more will be heard.
-    pub fn forget(&mut self, conn: ConnId) {
+    fn forget(&mut self, conn: ConnId) {
         self.undecided.remove(&conn);
     }
 

@@ -498,8 +498,8 @@ impl Probes {
 
     /// No more events from here on; counters can still be read.
     pub fn detach(&mut self) {
-        self.links.links.clear();
-        self.others.links.clear();
+        self.links.detach();
+        self.others.detach();
     }
 
     /// What was counted since everything was attached.
@@ -508,27 +508,20 @@ impl Probes {
         counters.seen -= self.own;
         counters.submitted -= self.own + self.early_filtered;
         counters.filtered += self.early_filtered;
-        let mut skipped = 0;
-        match self.source {
-            StateSource::TpBtf => skipped += counters::recursion_misses(&self.first)?,
+        let skipped = match self.source {
+            StateSource::TpBtf => counters::recursion_misses(&self.first)?,
             StateSource::Tracepoint => {
                 // The witness has a guard of its own, and says what it missed.
-                let mut seen = counters.witness_runs - self.baseline.witness_runs;
-                for witness in &self.links.watched {
-                    seen += counters::recursion_misses(witness)?;
-                }
+                let runs = counters.witness_runs - self.baseline.witness_runs;
+                let seen = runs + self.links.skipped()?;
                 let ran = counters.tracepoint_runs - self.baseline.tracepoint_runs;
-                skipped += seen.saturating_sub(ran);
+                seen.saturating_sub(ran)
             }
-        }
-        let mut timewait_skipped = 0;
-        for program in &self.others.watched {
-            timewait_skipped += counters::recursion_misses(program)?;
-        }
+        };
         Ok(Account {
             counters,
             skipped,
-            timewait_skipped,
+            timewait_skipped: self.others.skipped()?,
             lost: LostCount {
                 ring_full: counters.ring_full,
                 recursion: skipped.saturating_sub(counters.twin_caught),
