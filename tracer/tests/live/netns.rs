@@ -69,6 +69,12 @@ pub(crate) fn sysctl(name: &str, value: &str) {
     fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
 }
 
+/// A connect in this thread's namespace takes no port that waits in TIME_WAIT. By default one on loopback
+/// takes what has waited for a second: one of our own, whose end the ledger has otherwise.
+pub(crate) fn leave_waiting_ports() {
+    sysctl("tcp_tw_reuse", "0");
+}
+
 /// `ip link set lo up`, without iproute2: one `RTM_NEWLINK` over rtnetlink.
 fn loopback_up() {
     const RTM_NEWLINK: u16 = 16;

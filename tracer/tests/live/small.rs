@@ -4,7 +4,7 @@ use std::{net::IpAddr, thread, time::Duration};
 
 use crate::{
     ledger::{Ending, Ledger},
-    netns::Netns,
+    netns::{Netns, leave_waiting_ports},
     row::Row,
     workload::{Kind, Lane, Plan, What, run_pair},
 };
@@ -34,6 +34,7 @@ pub(crate) fn namespace(lane: Lane, amount: Amount) -> Netns<Ledger> {
 
 /// Does it in this thread's namespace.
 pub(crate) fn work(netns: u32, lane: Lane, amount: Amount) -> Ledger {
+    leave_waiting_ports();
     let mut ledger = Ledger::default();
     thread::scope(|scope| {
         let pairs: Vec<_> = (0..amount.pairs)

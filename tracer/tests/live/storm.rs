@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::{self, mono_ns, timed},
     ledger::{Ending, Facts, Ledger},
-    netns::{Netns, sysctl},
+    netns::{Netns, leave_waiting_ports, sysctl},
     spawn, tables,
     tool::PATIENCE,
     workload::{Lane, listen},
@@ -18,9 +18,7 @@ use crate::{
 /// A namespace in which two threads make `count` connections each.
 pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
     Netns::new(move |netns| {
-        // By default a loopback connect takes a port that has waited for a second: on a slow machine,
-        // one of our own.
-        sysctl("tcp_tw_reuse", "0");
+        leave_waiting_ports();
         // As many as there will be: a machine with little memory starts with little room.
         sysctl("tcp_max_tw_buckets", "1000000");
         let mut ledger = Ledger::default();
