@@ -27,9 +27,9 @@ mod tool;
 mod user;
 mod watching;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use report::{Machine, Report};
@@ -137,6 +137,7 @@ fn main() -> Result<ExitCode> {
         report.recording = recording::measure(&effort, &place)?;
     }
     if wanted(Part::Kernel) || wanted(Part::Storm) {
+        nobody_counts()?;
         load::enter_own_namespace()?;
     }
     if wanted(Part::Kernel) {
@@ -160,4 +161,16 @@ fn main() -> Result<ExitCode> {
         report.write_json(path)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// While the kernel counts the run time of all programs, whoever asked for it, every one is dearer.
+fn nobody_counts() -> Result<()> {
+    const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
+    let set = fs::read_to_string(SETTING).with_context(|| format!("reading '{SETTING}'"))?;
+    ensure!(
+        set.trim() == "0",
+        "'{SETTING}' is {}: that makes programs dearer; set it to 0 as long as this runs",
+        set.trim()
+    );
+    Ok(())
 }
