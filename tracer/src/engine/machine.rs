@@ -26,8 +26,8 @@ use super::{
 /// The bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections followed at once. Beyond it, new ones are told but not followed. As many again may
-    /// wait to be found in a minisock.
+    /// Connections followed at once. Beyond it, new ones are told but not followed. Half as many more
+    /// may wait to be found in a minisock.
     pub connections: usize,
     /// Descriptions of processes.
     pub processes: usize,
@@ -71,7 +71,7 @@ impl Engine {
         Self {
             table: Table::new(limits.connections),
             openings: Openings::default(),
-            limbo: Limbo::new(limits.connections),
+            limbo: Limbo::new(limits.connections.div_ceil(2)),
             processes: Processes::new(limits.processes),
             stats: Stats::default(),
             ledger: LossLedger::default(),
