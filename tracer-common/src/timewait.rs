@@ -94,7 +94,7 @@ pub struct TimewaitRearmed {
 }
 
 /// `TCP_TIMEWAIT_LEN`, include/net/tcp.h, in ns.
-const TIME_WAIT_NS: u64 = 60_000_000_000;
+pub const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 /// When `tw_entry_stamp` was taken, as seen at `at_ns`: it has the low 32 bits of the clock in ms.
 #[inline]

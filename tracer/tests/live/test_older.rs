@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tracer_common::timewait::TIME_WAIT_NS;
+
 use crate::{
     child,
     clock::{Span, mono_ns, timed},
@@ -20,8 +22,6 @@ use crate::{
 };
 
 const LANE: Lane = Lane { test: 10, space: 0 };
-/// `TCP_TIMEWAIT_LEN`; what expires is taken a little later, and so may what is recycled.
-const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 /// What was there, and what was done with it.
 struct Done {
@@ -118,7 +118,8 @@ fn older_sockets_by(source: &str) {
     assert!(!row.exact);
 
     let row = of_us(done.waited, "TIME_WAIT");
-    // An emulated guest may take longer to start the tool than a TIME_WAIT lasts.
+    // An emulated guest may take longer to start the tool than a TIME_WAIT lasts; what expires is taken a
+    // little later, and so may what is recycled.
     if done.recycled.before - done.time_wait.after > TIME_WAIT_NS {
         eprintln!("skipped: what recycles a TIME_WAIT came after its end");
         assert_eq!(row.end_reason.as_deref(), Some("expired"), "{row:#?}");
