@@ -77,6 +77,12 @@ fn this_program() -> Command {
     command
 }
 
+/// What a child finds as its stdin.
+fn copy_of(listener: &TcpListener) -> Stdio {
+    let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
+    inherited.into()
+}
+
 /// A process called `comm`, in the network namespace of the calling thread, that connects to
 /// `address` and closes first, `count` times, as soon as its stdin is closed.
 pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child {
@@ -94,10 +100,9 @@ pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child 
 /// and closes on the end of file.
 pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
     let mut command = this_program();
-    let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
     command
         .env(ACCEPT, count.to_string())
-        .stdin(Stdio::from(inherited))
+        .stdin(copy_of(listener))
         .stdout(Stdio::null());
     spawn::spawn(&mut command).unwrap()
 }
@@ -106,10 +111,9 @@ pub(crate) fn accepts(listener: &TcpListener, count: usize) -> Child {
 /// of file, but every `leak`-th never (0: all are closed). Until it is killed.
 pub(crate) fn serves(listener: &TcpListener, delay_ms: u64, leak: u64) -> Child {
     let mut command = this_program();
-    let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
     command
         .env(SERVE, format!("{delay_ms},{leak}"))
-        .stdin(Stdio::from(inherited))
+        .stdin(copy_of(listener))
         .stdout(Stdio::null());
     spawn::spawn(&mut command).unwrap()
 }

@@ -10,13 +10,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::sockopt;
 use serde_json::Value;
 
 use crate::{
     clock::{mono_ns, until},
     lives::connect_from,
-    netns::{Netns, sysctl},
+    netns::{Netns, leave_waiting_ports, sysctl},
     skip::{Noise, turn},
     spawn,
     tool::{PATIENCE, Tool, binary},
@@ -283,9 +282,10 @@ fn closing_with_unread_data() {
                     server.read_to_end(&mut Vec::new()).unwrap();
                 }
                 if linger {
-                    sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+                    spawn::reset(server);
+                } else {
+                    spawn::close(server);
                 }
-                spawn::close(server);
                 let _ = client.read(&mut [0]);
                 spawn::close(client);
             }
@@ -370,7 +370,7 @@ fn a_forecast_comes_true() {
     };
     let (said, ended, failed) = Netns::new(|netns| {
         sysctl("ip_local_port_range", "40000 41199");
-        sysctl("tcp_tw_reuse", "0");
+        leave_waiting_ports();
         let mut command = Command::new(binary());
         let netns = netns.to_string();
         command.args(["diagnose", "--format", "json", "--netns", &netns]);
