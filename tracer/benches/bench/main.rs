@@ -167,10 +167,10 @@ fn main() -> Result<ExitCode> {
 fn nobody_counts() -> Result<()> {
     const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
     let set = fs::read_to_string(SETTING).with_context(|| format!("reading '{SETTING}'"))?;
+    let set = set.trim();
     ensure!(
-        set.trim() == "0",
-        "'{SETTING}' is {}: that makes programs dearer; set it to 0 as long as this runs",
-        set.trim()
+        set == "0",
+        "'{SETTING}' is {set}: that makes programs dearer; set it to 0 as long as this runs"
     );
     Ok(())
 }
