@@ -11,6 +11,11 @@ use crate::{
 
 const THREADS: u8 = 2;
 
+/// A virtual machine may have a kernel that runs no BPF program while a thread of the machine's own
+/// agent is interrupted: what a softirq does then is seen by tracefs only, and no tool can tell. It
+/// is shown as lost, and not as told. More than one transition in so many is our fault.
+const RARE: u64 = 100_000;
+
 const CASES: [(&str, Tool); 9] = [
     ("nothing", Tool::Nothing),
     ("empty program", Tool::Empty),
@@ -91,8 +96,9 @@ pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> R
         };
         if tool.is_ours() {
             let says = storm.says_lost.context("no account of what was lost")?;
+            let untold = storm.lost.unwrap_or(0).saturating_sub(says);
             ensure!(
-                storm.lost.is_none_or(|lost| lost <= says),
+                untold <= storm.transitions / RARE,
                 "{case}: lost {:?}, and says {says}",
                 storm.lost
             );
