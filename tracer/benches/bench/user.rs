@@ -117,21 +117,34 @@ pub fn thread_time() -> Result<Duration> {
         .context("reading the thread's CPU time")
 }
 
-fn event(record: &[u8]) -> Result<Event> {
-    Decoder::default()
-        .event(record)
-        .map_err(|error| anyhow!("decoding: {error:?}"))
+/// As in `source::live`.
+#[inline]
+fn take(decoder: &Decoder, record: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    match decoder.event(record) {
+        Ok(event) => {
+            events.push(event);
+            Ok(())
+        }
+        Err(error) => Err(anyhow!("decoding: {error:?}")),
+    }
 }
 
 fn decode_only(records: &[u8]) -> Result<()> {
-    for record in records.chunks_exact(RECORD) {
-        black_box(event(record)?);
+    let decoder = Decoder::default();
+    let mut events = Vec::with_capacity(BATCH);
+    for batch in records.chunks(BATCH * RECORD) {
+        for record in batch.chunks_exact(RECORD) {
+            take(&decoder, record, &mut events)?;
+        }
+        black_box(&events[..]);
+        events.clear();
     }
     Ok(())
 }
 
 /// What source and pipeline do with a full ring buffer, less the waiting and the writing.
 fn chain(records: &[u8], mut sink: Option<Box<dyn Sink>>) -> Result<()> {
+    let decoder = Decoder::default();
     let mut engine = Engine::new(Limits::default());
     let mut gate = Gate::new(Filter::default());
     let mut out = BytesMut::with_capacity(2 * CHUNK);
@@ -142,24 +155,25 @@ fn chain(records: &[u8], mut sink: Option<Box<dyn Sink>>) -> Result<()> {
         body: EventBody::Clock { wall_ns },
     });
     for process in processes() {
-        events.push(event(&process)?);
+        take(&decoder, &process, &mut events)?;
     }
     if let Some(sink) = &mut sink {
         sink.start(&Start::default(), &mut out)?;
     }
     for batch in records.chunks(BATCH * RECORD) {
         for record in batch.chunks_exact(RECORD) {
-            events.push(event(record)?);
+            take(&decoder, record, &mut events)?;
         }
         let at = events.last().map_or(Mono(0), |event| event.at);
         let body = EventBody::Watermark;
         events.push(Event { at, body });
-        for event in events.drain(..) {
-            engine.handle_event(&event, &mut updates);
+        for event in &events {
+            engine.handle_event(event, &mut updates);
             if updates.len() >= UPDATES {
                 show(&mut updates, &mut gate, sink.as_deref_mut(), &mut out)?;
             }
         }
+        events.clear();
         show(&mut updates, &mut gate, sink.as_deref_mut(), &mut out)?;
     }
     let ledger = engine.ledger();
@@ -181,46 +195,44 @@ fn show(
         updates.clear();
         return Ok(());
     };
-    for update in updates.drain(..) {
-        if let Update::Transition(transition) = &update {
-            for transition in gate.pass(transition).into_iter().flatten() {
-                sink.update(&Update::Transition(transition), out)?;
-            }
-        } else {
-            sink.update(&update, out)?;
-        }
+    for update in &*updates {
+        gate.sift(update, |update| sink.update(update, out))?;
         if out.len() >= CHUNK {
             black_box(&out[..]);
             out.clear();
         }
     }
+    updates.clear();
     Ok(())
 }
 
 /// What `record` does with a full ring buffer, its two threads one after the other, less the writing.
 fn record(records: &[u8]) -> Result<()> {
+    let decoder = Decoder::default();
     let mut engine = Engine::new(Limits::default());
     let mut segment = Segment::begin(io::sink(), LEVEL, &Meta::default(), Progress::default())?;
     let (mut events, mut updates) = (Vec::with_capacity(BATCH + 1), Vec::new());
     let mut copied = Vec::new();
     for batch in records.chunks(BATCH * RECORD) {
         for record in batch.chunks_exact(RECORD) {
-            events.push(event(record)?);
+            take(&decoder, record, &mut events)?;
         }
         let at = events.last().map_or(Mono(0), |event| event.at);
         let body = EventBody::Watermark;
         events.push(Event { at, body });
         copied.extend_from_slice(&events);
-        for event in copied.drain(..) {
-            segment.push(&event)?;
+        for event in &copied {
+            segment.push(event)?;
         }
-        for event in events.drain(..) {
-            engine.handle_event(&event, &mut updates);
+        copied.clear();
+        for event in &events {
+            engine.handle_event(event, &mut updates);
             if updates.len() >= UPDATES {
                 black_box(&updates[..]);
                 updates.clear();
             }
         }
+        events.clear();
     }
     segment.end()?;
     Ok(())
