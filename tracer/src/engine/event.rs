@@ -40,8 +40,8 @@ pub enum EventBody {
     Held(Held),
     /// A socket was found that is older than the trace (or has been met already).
     Found(Found),
-    /// A socket that lingers was looked into.
-    Inspected(Inspected),
+    /// A socket that lingers was looked into. Boxed: it is rare, and half as large again as the others.
+    Inspected(Box<Inspected>),
     /// A process's open files were counted.
     Descriptors(Descriptors),
     /// A look at all sockets has ended.

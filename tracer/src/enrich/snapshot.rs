@@ -131,7 +131,7 @@ impl Snapshot {
             if let Some(facts) = inspected(socket, pass).filter(|_| wanted) {
                 pids.extend(facts.holders.iter().map(|h| h.pid));
                 counted.extend(facts.holders.iter().map(|h| h.pid));
-                let body = EventBody::Inspected(facts);
+                let body = EventBody::Inspected(Box::new(facts));
                 let at = Mono(socket.ts_ns);
                 snapshot.events.push(Event { at, body });
             }

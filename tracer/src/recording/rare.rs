@@ -115,7 +115,7 @@ pub(super) fn get(number: u64, mut from: Cursor<'_>) -> Result<Option<EventBody>
         code::CLOCK => EventBody::Clock {
             wall_ns: from.varint()?.cast_signed(),
         },
-        code::INSPECTED => EventBody::Inspected(looks::inspected(&mut from)?),
+        code::INSPECTED => EventBody::Inspected(Box::new(looks::inspected(&mut from)?)),
         code::DESCRIPTORS => EventBody::Descriptors(looks::descriptors(&mut from)?),
         code::SYSCTL => EventBody::Sysctl(Sysctl {
             netns: from.number()?,

@@ -147,7 +147,7 @@ fn looks() -> impl Strategy<Value = EventBody> {
     let holder = any::<(u32, u32)>().prop_map(|(pid, fd)| Holder { pid, fd });
     let what = (moment(), vec(holder, 0..=MAX_HOLDERS), any::<u32>());
     let inspected = (who, what, prop::option::of(inside())).prop_map(|(who, what, inside)| {
-        EventBody::Inspected(Inspected {
+        EventBody::Inspected(Box::new(Inspected {
             sock: who.0,
             cookie: who.1,
             tuple: who.2,
@@ -157,7 +157,7 @@ fn looks() -> impl Strategy<Value = EventBody> {
             holders: what.1.into(),
             descriptors: what.2,
             inside,
-        })
+        }))
     });
     let files = any::<(u32, u32, Option<u64>, bool)>();
     let descriptors = files.prop_map(|(pid, open, limit, stopped)| {

@@ -69,7 +69,7 @@ fn closed(ms: u64, sock: u64) -> Vec<Event> {
 /// A look that shows these CLOSE_WAITs of 70: each with so many bytes that nobody read.
 fn look(ms: u64, seen: &[(u64, u32)]) -> Vec<Event> {
     let inspected = |&(sock, unread): &(u64, u32)| {
-        EventBody::Inspected(Inspected {
+        EventBody::Inspected(Box::new(Inspected {
             sock: SockId(sock),
             cookie: sock,
             state: TcpState::CloseWait,
@@ -87,7 +87,7 @@ fn look(ms: u64, seen: &[(u64, u32)]) -> Vec<Event> {
             }),
             holders: Arc::from([Holder { pid: 70, fd: 5 }]),
             descriptors: 1,
-        })
+        }))
     };
     let files = EventBody::Descriptors(Descriptors {
         pid: 70,

@@ -323,7 +323,7 @@ impl Story {
                     holders: Arc::from([Holder { pid: LEAKY, fd }]),
                     descriptors: 1,
                 };
-                self.push(began.0 + MS, EventBody::Inspected(inspected));
+                self.push(began.0 + MS, EventBody::Inspected(Box::new(inspected)));
             }
             let looked = Looked {
                 began,

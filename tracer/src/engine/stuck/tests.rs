@@ -98,7 +98,7 @@ impl Played {
 
     fn look(&mut self, at: u64, seen: impl IntoIterator<Item = Inspected>) {
         for facts in seen {
-            self.event(at, EventBody::Inspected(facts));
+            self.event(at, EventBody::Inspected(Box::new(facts)));
         }
         self.event(
             at,
@@ -306,7 +306,7 @@ fn ages_are_exact_when_the_entry_was_seen_and_lower_bounds_else() {
         not_later: Some(Mono(8 * SECOND)),
         ..close_wait(2, consumed(), &[(70, 6)])
     };
-    played.event(20 * SECOND, EventBody::Inspected(heard.clone()));
+    played.event(20 * SECOND, EventBody::Inspected(Box::new(heard.clone())));
     played.served(22 * SECOND, 1);
     let again = Inspected {
         // The peer was heard again: what was known before still holds.

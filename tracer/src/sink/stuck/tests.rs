@@ -87,7 +87,7 @@ fn shown(seen: Vec<Inspected>, names: &[(u32, &str)], stopped: &[u32], wide: boo
         namespaces: 1,
         unreachable: 0,
     });
-    let seen = seen.into_iter().map(EventBody::Inspected);
+    let seen = seen.into_iter().map(Box::new).map(EventBody::Inspected);
     let mut engine = Engine::new(Limits::default());
     for body in processes.chain(seen).chain(files).chain([looked]) {
         engine.handle_event(&Event { at, body }, &mut Vec::new());
