@@ -204,7 +204,10 @@ fn change(words: &[&str]) -> StateChange {
         from: from.parse().unwrap(),
         to: to.parse().unwrap(),
         tuple: tuple(words[at + 1], words[at + 2]),
-        netns: 1,
+        netns: words
+            .iter()
+            .find_map(|w| number(w, "netns"))
+            .map_or(1, |n| u32::try_from(n).unwrap()),
         pid: u32::try_from(value("pid")).unwrap(),
         twin: words.contains(&"twin"),
         unwanted: words.contains(&"unwanted"),

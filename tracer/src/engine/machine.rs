@@ -15,6 +15,7 @@ use super::{
     owner::{Owner, OwnerSource, Processes},
     state::TcpState,
     stats::Stats,
+    step::{Step, told},
     stuck::{CloseWaits, Looks},
     sysctl::Sysctls,
     table::{Slot, Table},
@@ -231,29 +232,30 @@ impl Engine {
 
     /// A full socket is closed: forgotten, or renamed to the minisock that took over.
     fn socket_gone(&mut self, change: &StateChange, updates: &mut Vec<Update>) {
-        if let Some(connection) = self.table.find(change.sock).and_then(|s| self.table.get(s))
-            && counts_as_closed(change.from)
-        {
-            let first = connection.closed_first.unwrap_or(ClosedFirst::Unknown);
-            self.stats.closed(first);
-        }
-        match change.minisock {
+        let gone = match change.minisock {
             Some(Minisock::Made { tw, .. }) => {
                 if let Some(there) = self.table.find(tw) {
                     self.tell_opening(there, None, updates);
                 }
-                self.table.rename(change.sock, tw);
-                let slot = self.table.find(tw);
-                if let Some(connection) = slot.and_then(|slot| self.table.get_mut(slot)) {
+                let renamed = self.table.rename(change.sock, tw);
+                let connection = renamed.and_then(|slot| self.table.get_mut(slot));
+                connection.map(|connection| {
                     connection.in_minisock = true;
-                }
+                    *connection
+                })
             }
             refused => {
                 if refused.is_some() {
                     self.stats.never_created();
                 }
-                self.table.remove(change.sock);
+                self.table.remove(change.sock)
             }
+        };
+        if let Some(connection) = gone
+            && counts_as_closed(change.from)
+        {
+            let first = connection.closed_first.unwrap_or(ClosedFirst::Unknown);
+            self.stats.closed(first);
         }
         self.remember(change);
     }
@@ -301,10 +303,13 @@ impl Engine {
         let Some(connection) = self.table.get(slot) else {
             return true;
         };
-        let another_cookie = connection.is_another(change.cookie);
-        let another_tuple = connection.tuple.contradicts(&change.tuple);
-        let doubtful = may_be_another(connection, at, change);
-        let replaced = is_opening(change) || another_cookie || another_tuple || doubtful;
+        let another = |connection: &Connection| {
+            connection.is_another(change.cookie)
+                || connection.tuple.contradicts(&change.tuple)
+                || may_be_another(connection, at, change)
+        };
+        let replaced = is_opening(change)
+            || !connection.is(change.cookie, change.netns) && another(connection);
         if replaced {
             let irregularity = Irregularity {
                 replaced,
@@ -369,44 +374,6 @@ impl Engine {
             exact: true,
         };
         self.step(at, slot, step, updates);
-    }
-
-    /// A connection enters another state: its dwell ends, and is told.
-    pub(super) fn step(&mut self, at: Mono, slot: Slot, step: Step, updates: &mut Vec<Update>) {
-        let Some(connection) = self.table.get(slot).copied() else {
-            return;
-        };
-        let transition = self.step_of(at, connection, step);
-        if step.from == TcpState::CloseWait {
-            self.left_close_wait(at, &connection);
-        }
-        if let Some(connection) = self.table.enter(slot, step.to) {
-            connection.previous = step.from;
-            connection.since = at;
-            connection.entry = Entry::Exact;
-            connection.closed_first = transition.closed_first;
-        }
-        updates.push(Update::Transition(transition));
-    }
-
-    /// What there is to tell of that, whether or not the connection is in the table.
-    pub(super) fn step_of(&mut self, at: Mono, connection: Connection, step: Step) -> Transition {
-        let entry = connection.entry;
-        let stayed = at.since(connection.since);
-        let dwell = (entry > Entry::NotLater).then_some(stayed);
-        let mut transition = told(&connection, at, step.from);
-        transition.to = step.to;
-        transition.process = self.processes.facts(connection.owner).copied();
-        transition.dwell = dwell;
-        transition.at_least = (entry == Entry::NotLater).then_some(stayed);
-        transition.exact = entry == Entry::Exact && step.exact;
-        transition.closed_first = connection.closed_first.or(step.closed_first);
-        transition.end_reason = step.end_reason;
-        self.stats.transition(step.from, step.to, dwell);
-        if let (TcpState::TimeWait, Some(reason)) = (step.from, step.end_reason) {
-            self.stats.time_wait_ended(reason);
-        }
-        transition
     }
 
     /// A name for the next connection.
@@ -479,14 +446,14 @@ impl Engine {
             let first = *connection.closed_first.get_or_insert(ClosedFirst::Unknown);
             self.stats.closed(first);
         }
-        let mut transition = told(&connection, at, change.from);
-        transition.process = self.processes.facts(connection.owner).copied();
-        transition.exact = opening;
-        transition.end_reason = reason;
-        if slot.is_none() && to != TcpState::Close {
-            transition.conn = None;
-        }
-        updates.push(Update::Transition(transition));
+        let is_followed = slot.is_some() || to == TcpState::Close;
+        updates.push(Update::Transition(Transition {
+            conn: is_followed.then_some(connection.id),
+            process: self.processes.facts(connection.owner).copied(),
+            exact: opening,
+            end_reason: reason,
+            ..told(&connection, at, change.from)
+        }));
     }
 
     /// Tells a held opening, if it is still held (and is the connection that `id` names).
@@ -504,10 +471,11 @@ impl Engine {
         }
         connection.opening_held = false;
         // Nothing happened since: the opening is the change that the connection is in.
-        let mut transition = told(connection, connection.since, connection.previous);
-        transition.process = self.processes.facts(connection.owner).copied();
-        transition.exact = true;
-        updates.push(Update::Transition(transition));
+        updates.push(Update::Transition(Transition {
+            process: self.processes.facts(connection.owner).copied(),
+            exact: true,
+            ..told(connection, connection.since, connection.previous)
+        }));
     }
 }
 
@@ -520,17 +488,6 @@ const fn is_opening(change: &StateChange) -> bool {
 /// that was never established.
 pub(super) const fn counts_as_closed(from: TcpState) -> bool {
     closing::counts_as_closed(from as u8)
-}
-
-/// One step of a connection's life.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) from: TcpState,
-    pub(super) to: TcpState,
-    pub(super) closed_first: Option<ClosedFirst>,
-    pub(super) end_reason: Option<EndReason>,
-    /// Whether it is told when it happens.
-    pub(super) exact: bool,
 }
 
 /// Why a full socket closed; `None` if it did not, or lives on in a minisock.
@@ -571,24 +528,4 @@ fn named_by(change: &StateChange, processes: &Processes) -> Owner {
         _ => OwnerSource::Close,
     };
     processes.owner(change.pid, source)
-}
-
-pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {
-    Transition {
-        at,
-        conn: Some(connection.id),
-        cookie: connection.cookie,
-        from,
-        to: connection.state,
-        dwell: None,
-        at_least: None,
-        tuple: connection.tuple,
-        netns: connection.netns,
-        role: connection.role,
-        owner: connection.owner,
-        process: None,
-        closed_first: connection.closed_first,
-        end_reason: None,
-        exact: false,
-    }
 }

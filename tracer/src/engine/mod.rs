@@ -26,6 +26,7 @@ mod sampled;
 mod standing;
 mod state;
 mod stats;
+mod step;
 pub mod stuck;
 mod sysctl;
 mod table;

@@ -5,11 +5,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 
 use super::{
-    connection::Entry,
-    machine::{Engine, told},
-    state::TcpState,
-    time::Mono,
-    update::Transition,
+    connection::Entry, machine::Engine, state::TcpState, step::told, time::Mono, update::Transition,
 };
 
 /// A socket or minisock that has not ended.

@@ -5,9 +5,10 @@ use super::{
     connection::{Connection, Entry},
     event::{Found, StateChange},
     limbo::Held,
-    machine::{Engine, Step, counts_as_closed},
+    machine::{Engine, counts_as_closed},
     minisock::FIN_CAME,
     state::TcpState,
+    step::Step,
     table::Slot,
     time::Mono,
     update::Update,
@@ -79,7 +80,8 @@ impl Engine {
             end_reason: Some(EndReason::Unknown),
             exact: false,
         };
-        let transition = self.step_of(held.at, connection, step);
+        let transition = self.step_of(held.at, &connection, step);
+        self.count(step, transition.dwell);
         updates.push(Update::Transition(transition));
     }
 

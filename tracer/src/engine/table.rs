@@ -1,6 +1,11 @@
 //! The connections that are alive, by the address of their socket or minisock. Bounded.
 
-use hashbrown::HashMap;
+use std::mem::replace;
+
+use hashbrown::{
+    HashMap,
+    hash_map::Entry::{Occupied, Vacant},
+};
 use slab::Slab;
 
 use super::{
@@ -79,14 +84,26 @@ impl Table {
     /// Follows one more; `None` when the table is full. What was on the socket is forgotten.
     #[inline]
     pub fn insert(&mut self, connection: Connection) -> Option<Slot> {
-        self.remove(connection.sock);
-        if self.connections.len() >= self.limit {
-            return None;
-        }
         let (sock, state) = (connection.sock, connection.state);
-        let slot = Slot(u32::try_from(self.connections.insert(connection)).ok()?);
+        let is_full = self.connections.len() >= self.limit;
+        let slot = match self.by_sock.entry(sock) {
+            Vacant(_) if is_full => return None,
+            Vacant(place) => {
+                let slot = Slot(u32::try_from(self.connections.insert(connection)).ok()?);
+                *place.insert(slot)
+            }
+            Occupied(place) => {
+                let slot = *place.get();
+                let there = self.connections.get_mut(slot.0 as usize)?;
+                let before = replace(there, connection);
+                self.states[before.state.index()] -= 1;
+                if let Some(ends) = &mut self.ends {
+                    ends.forget(slot, &before);
+                }
+                slot
+            }
+        };
         self.states[state.index()] += 1;
-        self.by_sock.insert(sock, slot);
         self.note(slot);
         Some(slot)
     }
@@ -104,15 +121,12 @@ impl Table {
     }
 
     /// What was on `from` is on `to` from now on; what was there is forgotten.
-    pub fn rename(&mut self, from: SockId, to: SockId) {
-        let Some(slot) = self.by_sock.remove(&from) else {
-            return;
-        };
+    pub fn rename(&mut self, from: SockId, to: SockId) -> Option<Slot> {
+        let slot = self.by_sock.remove(&from)?;
         self.remove(to);
-        if let Some(connection) = self.get_mut(slot) {
-            connection.sock = to;
-            self.by_sock.insert(to, slot);
-        }
+        self.get_mut(slot)?.sock = to;
+        self.by_sock.insert(to, slot);
+        Some(slot)
     }
 
     /// Has learned its cookie or its ends. Who stood there only by these, under no address, was itself:
