@@ -112,13 +112,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Whether it is this connection's cookie, for sure. Before 5.12 each network namespace counts its
-    /// cookies by itself.
-    #[inline]
-    pub const fn is(&self, cookie: u64, netns: u32) -> bool {
-        cookie != 0 && cookie == self.cookie && netns == self.netns
-    }
-
     /// Whether a cookie is another connection's. An unknown one is nobody's.
     #[inline]
     pub const fn is_another(&self, cookie: u64) -> bool {

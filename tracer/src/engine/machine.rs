@@ -303,13 +303,10 @@ impl Engine {
         let Some(connection) = self.table.get(slot) else {
             return true;
         };
-        let another = |connection: &Connection| {
-            connection.is_another(change.cookie)
-                || connection.tuple.contradicts(&change.tuple)
-                || may_be_another(connection, at, change)
-        };
         let replaced = is_opening(change)
-            || !connection.is(change.cookie, change.netns) && another(connection);
+            || connection.is_another(change.cookie)
+            || connection.tuple.contradicts(&change.tuple)
+            || may_be_another(connection, at, change);
         if replaced {
             let irregularity = Irregularity {
                 replaced,

@@ -97,7 +97,9 @@ impl FourTuple {
     /// Whether the two can't be of the same connection: something that both know differs.
     #[inline]
     pub fn contradicts(&self, other: &Self) -> bool {
-        self.local.contradicts(&other.local) || self.remote.contradicts(&other.remote)
+        // Most are the same to the last bit, and that is told soonest.
+        self != other
+            && (self.local.contradicts(&other.local) || self.remote.contradicts(&other.remote))
     }
 
     /// The IP version on the wire. A dual-stack listener counts as IPv6.
