@@ -232,7 +232,7 @@ impl Engine {
 
     /// A full socket is closed: forgotten, or renamed to the minisock that took over.
     fn socket_gone(&mut self, change: &StateChange, updates: &mut Vec<Update>) {
-        let gone = match change.minisock {
+        let closed_first = match change.minisock {
             Some(Minisock::Made { tw, .. }) => {
                 if let Some(there) = self.table.find(tw) {
                     self.tell_opening(there, None, updates);
@@ -241,21 +241,21 @@ impl Engine {
                 let connection = renamed.and_then(|slot| self.table.get_mut(slot));
                 connection.map(|connection| {
                     connection.in_minisock = true;
-                    *connection
+                    connection.closed_first
                 })
             }
             refused => {
                 if refused.is_some() {
                     self.stats.never_created();
                 }
-                self.table.remove(change.sock)
+                let removed = self.table.remove(change.sock);
+                removed.map(|connection| connection.closed_first)
             }
         };
-        if let Some(connection) = gone
+        if let Some(first) = closed_first
             && counts_as_closed(change.from)
         {
-            let first = connection.closed_first.unwrap_or(ClosedFirst::Unknown);
-            self.stats.closed(first);
+            self.stats.closed(first.unwrap_or(ClosedFirst::Unknown));
         }
         self.remember(change);
     }
@@ -446,10 +446,9 @@ impl Engine {
         let is_followed = slot.is_some() || to == TcpState::Close;
         updates.push(Update::Transition(Transition {
             conn: is_followed.then_some(connection.id),
-            process: self.processes.facts(connection.owner).copied(),
             exact: opening,
             end_reason: reason,
-            ..told(&connection, at, change.from)
+            ..told(&self.processes, &connection, at, change.from)
         }));
     }
 
@@ -468,10 +467,10 @@ impl Engine {
         }
         connection.opening_held = false;
         // Nothing happened since: the opening is the change that the connection is in.
+        let (since, previous) = (connection.since, connection.previous);
         updates.push(Update::Transition(Transition {
-            process: self.processes.facts(connection.owner).copied(),
             exact: true,
-            ..told(connection, connection.since, connection.previous)
+            ..told(&self.processes, connection, since, previous)
         }));
     }
 }

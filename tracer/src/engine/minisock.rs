@@ -14,7 +14,7 @@ use super::{
     step::{Step, told},
     table::Slot,
     time::Mono,
-    update::{Irregularity, Update},
+    update::{Irregularity, Transition, Update},
 };
 
 /// `tw_entry_stamp` counts milliseconds.
@@ -170,15 +170,20 @@ impl Engine {
         updates: &mut Vec<Update>,
     ) {
         self.ledger.untracked += 1;
-        self.stats.transition(end.state, TcpState::Close, None);
-        if end.state == TcpState::TimeWait {
-            self.stats.time_wait_ended(end.reason);
-        }
-        let mut transition = told(connection, at, end.state);
-        transition.conn = None;
-        transition.to = TcpState::Close;
-        transition.end_reason = Some(end.reason);
-        updates.push(Update::Transition(transition));
+        let step = Step {
+            from: end.state,
+            to: TcpState::Close,
+            closed_first: None,
+            end_reason: Some(end.reason),
+            exact: false,
+        };
+        self.count(step, None);
+        updates.push(Update::Transition(Transition {
+            conn: None,
+            to: step.to,
+            end_reason: step.end_reason,
+            ..told(&self.processes, connection, at, step.from)
+        }));
     }
 
     /// The FIN came while nobody looked: when, the minisock may know.

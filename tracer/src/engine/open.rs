@@ -30,11 +30,10 @@ impl Engine {
     /// All of them, listeners included, in no order that means anything.
     pub fn open_sockets(&self, now: Mono) -> impl Iterator<Item = OpenSocket> {
         self.table.iter().map(move |connection| {
-            let mut last = told(connection, connection.since, connection.previous);
-            last.process = self.processes.facts(connection.owner).copied();
+            let (since, previous) = (connection.since, connection.previous);
             let seen = connection.entry != Entry::Unseen;
             OpenSocket {
-                last,
+                last: told(&self.processes, connection, since, previous),
                 age: seen.then(|| now.since(connection.since)),
                 age_is_exact: connection.entry == Entry::Exact,
                 in_minisock: connection.in_minisock,

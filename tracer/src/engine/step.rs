@@ -9,6 +9,7 @@ use super::{
     closing::{ClosedFirst, EndReason},
     connection::{Connection, Entry},
     machine::Engine,
+    owner::Processes,
     state::TcpState,
     table::Slot,
     time::Mono,
@@ -55,13 +56,12 @@ impl Engine {
         let stayed = at.since(connection.since);
         Transition {
             to: step.to,
-            process: self.processes.facts(connection.owner).copied(),
             dwell: (entry > Entry::NotLater).then_some(stayed),
             at_least: (entry == Entry::NotLater).then_some(stayed),
             exact: entry == Entry::Exact && step.exact,
             closed_first: connection.closed_first.or(step.closed_first),
             end_reason: step.end_reason,
-            ..told(connection, at, step.from)
+            ..told(&self.processes, connection, at, step.from)
         }
     }
 
@@ -76,7 +76,12 @@ impl Engine {
 
 /// What the connection itself says of a change from this state.
 #[inline]
-pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transition {
+pub(super) fn told(
+    processes: &Processes,
+    connection: &Connection,
+    at: Mono,
+    from: TcpState,
+) -> Transition {
     Transition {
         at,
         conn: Some(connection.id),
@@ -89,7 +94,7 @@ pub(super) fn told(connection: &Connection, at: Mono, from: TcpState) -> Transit
         netns: connection.netns,
         role: connection.role,
         owner: connection.owner,
-        process: None,
+        process: processes.facts(connection.owner).copied(),
         closed_first: connection.closed_first,
         end_reason: None,
         exact: false,

@@ -96,10 +96,7 @@ impl Table {
                 let slot = *place.get();
                 let there = self.connections.get_mut(slot.0 as usize)?;
                 let before = replace(there, connection);
-                self.states[before.state.index()] -= 1;
-                if let Some(ends) = &mut self.ends {
-                    ends.forget(slot, &before);
-                }
+                self.let_go(slot, &before);
                 slot
             }
         };
@@ -113,11 +110,17 @@ impl Table {
     pub fn remove(&mut self, sock: SockId) -> Option<Connection> {
         let slot = self.by_sock.remove(&sock)?;
         let removed = self.connections.try_remove(slot.0 as usize)?;
-        self.states[removed.state.index()] -= 1;
-        if let Some(ends) = &mut self.ends {
-            ends.forget(slot, &removed);
-        }
+        self.let_go(slot, &removed);
         Some(removed)
+    }
+
+    /// What was in this slot is there no longer.
+    #[inline]
+    fn let_go(&mut self, slot: Slot, connection: &Connection) {
+        self.states[connection.state.index()] -= 1;
+        if let Some(ends) = &mut self.ends {
+            ends.forget(slot, connection);
+        }
     }
 
     /// What was on `from` is on `to` from now on; what was there is forgotten.
