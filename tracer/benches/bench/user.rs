@@ -117,7 +117,17 @@ pub fn thread_time() -> Result<Duration> {
         .context("reading the thread's CPU time")
 }
 
-/// As in `source::live`.
+/// A full ring buffer, as `source::live` takes it in.
+fn fill(decoder: &Decoder, records: &[u8], events: &mut Vec<Event>) -> Result<()> {
+    for record in records.chunks_exact(RECORD) {
+        take(decoder, record, events)?;
+    }
+    let at = events.last().map_or(Mono(0), |event| event.at);
+    let body = EventBody::Watermark;
+    events.push(Event { at, body });
+    Ok(())
+}
+
 #[inline]
 fn take(decoder: &Decoder, record: &[u8], events: &mut Vec<Event>) -> Result<()> {
     match decoder.event(record) {
@@ -131,11 +141,9 @@ fn take(decoder: &Decoder, record: &[u8], events: &mut Vec<Event>) -> Result<()>
 
 fn decode_only(records: &[u8]) -> Result<()> {
     let decoder = Decoder::default();
-    let mut events = Vec::with_capacity(BATCH);
+    let mut events = Vec::with_capacity(BATCH + 1);
     for batch in records.chunks(BATCH * RECORD) {
-        for record in batch.chunks_exact(RECORD) {
-            take(&decoder, record, &mut events)?;
-        }
+        fill(&decoder, batch, &mut events)?;
         black_box(&events[..]);
         events.clear();
     }
@@ -161,12 +169,7 @@ fn chain(records: &[u8], mut sink: Option<Box<dyn Sink>>) -> Result<()> {
         sink.start(&Start::default(), &mut out)?;
     }
     for batch in records.chunks(BATCH * RECORD) {
-        for record in batch.chunks_exact(RECORD) {
-            take(&decoder, record, &mut events)?;
-        }
-        let at = events.last().map_or(Mono(0), |event| event.at);
-        let body = EventBody::Watermark;
-        events.push(Event { at, body });
+        fill(&decoder, batch, &mut events)?;
         for event in &events {
             engine.handle_event(event, &mut updates);
             if updates.len() >= UPDATES {
@@ -214,12 +217,7 @@ fn record(records: &[u8]) -> Result<()> {
     let (mut events, mut updates) = (Vec::with_capacity(BATCH + 1), Vec::new());
     let mut copied = Vec::new();
     for batch in records.chunks(BATCH * RECORD) {
-        for record in batch.chunks_exact(RECORD) {
-            take(&decoder, record, &mut events)?;
-        }
-        let at = events.last().map_or(Mono(0), |event| event.at);
-        let body = EventBody::Watermark;
-        events.push(Event { at, body });
+        fill(&decoder, batch, &mut events)?;
         copied.extend_from_slice(&events);
         for event in &copied {
             segment.push(event)?;
