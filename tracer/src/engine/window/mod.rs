@@ -38,7 +38,7 @@ use super::{
     update::{Irregularity, Transition},
 };
 
-/// Stories kept at once. Beyond it, each further transition is counted by itself.
+/// Stories kept at once. Of a connection beyond it, the end stands for the whole.
 const MAX_STORIES: usize = 1 << 21;
 
 /// The bounds of the time that was looked at.
@@ -134,10 +134,7 @@ impl Window {
     /// last word of each connection counts.
     pub fn transition(&mut self, t: &Transition, start: Mono, wanted: bool) {
         let Some(conn) = t.conn.filter(|conn| self.has_room(*conn)) else {
-            let mut story = Story::begin(t, start, self.groups.subject(t));
-            story.wanted = wanted;
-            let outcome = story.step(t).unwrap_or(Outcome::Lost);
-            self.settle(story, outcome);
+            self.beyond(t, start, wanted);
             return;
         };
         let story = match self.stories.entry(conn) {
@@ -160,6 +157,19 @@ impl Window {
             && let Some(story) = self.stories.remove(&conn)
         {
             self.settle(story, outcome);
+        }
+    }
+
+    /// One of a connection whose story there is no room for: the stays on both sides of it are counted,
+    /// and the connection when it closes.
+    fn beyond(&mut self, t: &Transition, start: Mono, wanted: bool) {
+        let mut story = Story::begin(t, start, self.groups.subject(t));
+        story.wanted = wanted;
+        if let Some(outcome) = story.step(t) {
+            self.settle(story, outcome);
+        } else if wanted && self.counts(&story) {
+            story.end(Outcome::Lost);
+            self.count_stays(&mut story);
         }
     }
 
@@ -244,13 +254,17 @@ impl Window {
         self.states.is_empty() || self.states.meets(story.course.visited)
     }
 
+    fn count_stays(&mut self, story: &mut Story) {
+        story.flush(|stay, subject| count_stay(&mut self.totals, &mut self.groups, stay, subject));
+    }
+
     /// Adds up what is known of a connection.
     fn settle(&mut self, mut story: Story, outcome: Outcome) {
         if !story.wanted || !self.counts(&story) {
             return;
         }
         story.end(outcome);
-        story.flush(|stay, subject| count_stay(&mut self.totals, &mut self.groups, stay, subject));
+        self.count_stays(&mut story);
         let course = &story.course;
         self.totals.count_ends(course, outcome);
         if !course.is_counted() {
