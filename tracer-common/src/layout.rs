@@ -34,8 +34,12 @@ pub struct SockLayout {
     pub inet_sport: u32,
     /// `sock_common.skc_cookie`, u64; 0: none was given yet.
     pub cookie: u32,
+    /// `sock_common.skc_state`, u8 (volatile).
+    pub state: u32,
     /// `sock_common.skc_hash`, u32: the same for a socket and its minisock.
     pub hash: u32,
+    /// `sock_common.skc_nulls_node`, a `hlist_nulls_node`: in the table of connections.
+    pub node: u32,
     /// `sock_common.skc_flags`, unsigned long: bit 0 is `SOCK_DEAD`.
     pub sock_flags: u32,
     /// `sock.sk_err`, int.
@@ -70,6 +74,12 @@ pub struct TimewaitLayout {
     pub buckets_bias: u32,
     /// `inet_timewait_death_row.sysctl_max_tw_buckets`, int.
     pub max_buckets: u32,
+    /// `inet_timewait_death_row.hashinfo`, pointer: where the namespace has its connections.
+    pub hashinfo: u32,
+    /// `inet_hashinfo.ehash`, pointer to as many chains as
+    pub ehash: u32,
+    /// `inet_hashinfo.ehash_mask`, u32, and one.
+    pub ehash_mask: u32,
     /// `net.ipv4.tcp_death_row`.
     pub death_row: u32,
     /// It is a pointer there (6.0 and 6.1), not the struct.
@@ -82,8 +92,6 @@ pub struct TimewaitLayout {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotLayout {
-    /// `sock_common.skc_state`, u8 (volatile).
-    pub state: u32,
     /// `bpf_iter_meta.seq`, pointer.
     pub seq: u32,
     /// `task_struct.tgid`, int.
@@ -208,7 +216,9 @@ words!(SockLayout {
     lock_owned,
     inet_sport,
     cookie,
+    state,
     hash,
+    node,
     sock_flags,
     err,
     shutdown,
@@ -225,12 +235,14 @@ words!(TimewaitLayout {
     buckets,
     buckets_bias,
     max_buckets,
+    hashinfo,
+    ehash,
+    ehash_mask,
     death_row,
     death_row_is_pointer,
     linger2,
 });
 words!(SnapshotLayout {
-    state,
     seq,
     tgid,
     f_op,

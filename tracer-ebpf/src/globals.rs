@@ -22,7 +22,9 @@ pub static SOCK: Global<SockLayout> = Global::new(SockLayout {
     lock_owned: 0,
     inet_sport: 0,
     cookie: 0,
+    state: 0,
     hash: 0,
+    node: 0,
     sock_flags: 0,
     err: 0,
     shutdown: 0,
@@ -42,6 +44,9 @@ pub static TIMEWAIT: Global<TimewaitLayout> = Global::new(TimewaitLayout {
     buckets: 0,
     buckets_bias: 0,
     max_buckets: 0,
+    hashinfo: 0,
+    ehash: 0,
+    ehash_mask: 0,
     death_row: 0,
     death_row_is_pointer: 0,
     linger2: 0,
@@ -50,7 +55,6 @@ pub static TIMEWAIT: Global<TimewaitLayout> = Global::new(TimewaitLayout {
 /// Where the fields are that a snapshot reads.
 #[unsafe(no_mangle)]
 pub static SNAPSHOT: Global<SnapshotLayout> = Global::new(SnapshotLayout {
-    state: 0,
     seq: 0,
     tgid: 0,
     f_op: 0,
@@ -76,9 +80,9 @@ pub static SNAPSHOT_WITHOUT: Global<u32> = Global::new(0);
 pub static TIMEWAIT_HOOK: Global<u32> = Global::new(0);
 /// None.
 pub const HOOK_NONE: u32 = 0;
-/// `inet_twsk_alloc` names socket and minisock.
+/// Functions, of which `inet_twsk_alloc` says when there was none to be had.
 pub const HOOK_ALLOC: u32 = 1;
-/// The minisock's timer starts, in the same breath as the socket's change to `CLOSE`.
+/// Their timers.
 pub const HOOK_TIMER: u32 = 2;
 
 /// Address of `tw_timer_handler`: how a minisock's timer is recognised.

@@ -1,8 +1,8 @@
 //! Reading the kernel's memory: directly where the verifier knows the type, by helper elsewhere.
 
-use core::ptr::read_volatile;
+use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::address::Words;
 
 /// An address as two words in memory order: bytes one by one would cost sixteen stores.
@@ -35,9 +35,20 @@ pub unsafe fn load<T: Copy>(base: *const u8, offset: usize) -> T {
     unsafe { read_volatile(base.add(offset).cast::<T>()) }
 }
 
-/// Reads a field anywhere in the kernel's memory; zeros when it cannot be read.
+/// Reads a number anywhere in the kernel's memory; 0 when it cannot be read.
 #[inline(always)]
 pub fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T).unwrap_or_default() }
+    let mut number = MaybeUninit::<T>::uninit();
+    let from = base + offset as u64;
+    // What it returns tells nothing more, and would be one more way for the verifier to go.
+    // SAFETY: the helper checks the address, and writes zeros where that is bad
+    // (`bpf_probe_read_kernel_common`, kernel/trace/bpf_trace.c).
+    unsafe {
+        bpf_probe_read_kernel(
+            number.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            from as *const c_void,
+        );
+        number.assume_init()
+    }
 }

@@ -54,9 +54,9 @@ pub fn set_state_last(ctx: BtfTracePointContext) -> i32 {
 /// A minisock was made, or not: `inet_twsk_alloc(sk, dr, state) -> tw`.
 #[fexit(function = "inet_twsk_alloc")]
 pub fn tw_alloc(ctx: FExitContext) -> i32 {
-    let (sk, death_row) = (pointer(ctx.arg(0)), pointer(ctx.arg(1)));
-    let (state, tw) = (ctx.arg::<i32>(2) as u8, pointer(ctx.arg(3)));
-    probe::timewait::allocated(sk, death_row, state, tw);
+    if pointer(ctx.arg(3)) == 0 {
+        probe::timewait::refused(pointer(ctx.arg(0)), pointer(ctx.arg(1)));
+    }
     0
 }
 
@@ -79,8 +79,7 @@ pub fn tw_schedule(ctx: FEntryContext) -> i32 {
 /// As [`tw_alloc`], the call.
 #[kprobe]
 pub fn tw_alloc_call(ctx: ProbeContext) -> u32 {
-    let (sk, death_row) = (registers::first(&ctx), registers::second(&ctx));
-    probe::timewait::allocating(sk, death_row, registers::third(&ctx) as u8);
+    probe::timewait::allocating(registers::first(&ctx), registers::second(&ctx));
     0
 }
 
@@ -104,13 +103,6 @@ pub fn tw_schedule_call(ctx: ProbeContext) -> u32 {
     if registers::third(&ctx) & 1 == 1 {
         probe::timewait::rearmed(registers::first(&ctx));
     }
-    0
-}
-
-/// Any timer starts.
-#[btf_tracepoint(function = "timer_start")]
-pub fn tw_timer_start(ctx: BtfTracePointContext) -> i32 {
-    probe::timewait::timer_started(ctx.arg(0));
     0
 }
 

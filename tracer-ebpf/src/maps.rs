@@ -12,7 +12,7 @@ use tracer_common::{
 use crate::{
     emit::COUNTING,
     owner::{Facts, RECENT_PROCESSES, Recent},
-    probe::timewait::Birth,
+    probe::timewait::Allocation,
     twin::Notes,
 };
 
@@ -41,9 +41,9 @@ pub static PROCESSES: LruHashMap<u32, Facts> = LruHashMap::with_max_entries(8192
 #[map]
 pub static RECENT: PerCpuArray<Recent> = PerCpuArray::with_max_entries(RECENT_PROCESSES, 0);
 
-/// From a minisock's birth to its socket's change to `CLOSE`, which follows on the same CPU.
+/// From where a minisock was refused to its socket's change to `CLOSE`, mostly on the same CPU.
 #[map]
-pub static BIRTHS: PerCpuArray<Birth> = PerCpuArray::with_max_entries(1, 0);
+pub static ALLOCATIONS: PerCpuArray<Allocation> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sockets (address to cookie) whose reader user space knows: it is told once. The least recently
 /// used gives way, and is told again.

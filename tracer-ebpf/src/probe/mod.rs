@@ -1,5 +1,6 @@
 //! One file per hook. A probe reads what the kernel has there and hands it to [`crate::emit`].
 
+pub mod chain;
 pub mod common;
 pub mod holder;
 pub mod set_state;

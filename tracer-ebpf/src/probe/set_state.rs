@@ -24,12 +24,15 @@ use tracer_common::{
     timewait::IntoTimewait,
 };
 
-use super::timewait::{self, Minisock};
+use super::{
+    chain::Known,
+    timewait::{self, Minisock},
+};
 use crate::{
     diagnostics::{self, Outcome},
     emit::{self, By},
     filter::{self, Fate},
-    globals::{HAS_COOKIE, HOOK_ALLOC, HOOK_NONE, HOOK_TIMER, TIMEWAIT_HOOK, offset},
+    globals::{HAS_COOKIE, HOOK_ALLOC, HOOK_NONE, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, mapped, numbers, read},
     owner, twin,
 };
@@ -178,6 +181,7 @@ impl Change {
         let beyond = self.beyond();
         // SAFETY: no argument, no effect.
         let ts_ns = unsafe { bpf_ktime_get_ns() };
+        let minisock = self.minisock(beyond);
         let owner = owner::of(self.by, self.newstate, ts_ns, || {
             if self.newstate == CLOSE && (self.closed_before() || self.is_destroyed()) {
                 0
@@ -185,7 +189,7 @@ impl Change {
                 self.field(offset!(SOCK: SockLayout, lock_owned))
             }
         });
-        let outcome = match self.minisock(beyond) {
+        let outcome = match minisock {
             None if self.is_aborted() => emit::submit(self.by, |record: *mut Aborted| {
                 // SAFETY: a reservation of this size; every field is written.
                 unsafe {
@@ -368,16 +372,12 @@ impl Change {
         {
             return None;
         }
-        let hash = self.field(offset!(SOCK: SockLayout, hash));
-        let dport = self.field(offset!(SOCK: SockLayout, dport));
-        if let Some(minisock) = timewait::born(self.sk as u64, hash, dport) {
-            return Some(minisock);
-        }
-        let err: i32 = self.field(offset!(SOCK: SockLayout, err));
-        (TIMEWAIT_HOOK.load() == HOOK_TIMER
-            && err == 0
-            && timewait::overflows(self.sk as u64, beyond.net))
-        .then_some(Minisock::OVERFLOW)
+        let known = Known {
+            hash: self.field(offset!(SOCK: SockLayout, hash)),
+            dport: self.field(offset!(SOCK: SockLayout, dport)),
+            daddr: self.field(offset!(SOCK: SockLayout, daddr)),
+        };
+        timewait::heir(self.sk as u64, beyond.net, known)
     }
 
     #[inline(always)]

@@ -57,7 +57,7 @@ pub fn tcp(context: Context) {
     if sk == 0 {
         return;
     }
-    let state: u8 = read(sk, offset!(SNAPSHOT: SnapshotLayout, state));
+    let state: u8 = read(sk, offset!(SOCK: SockLayout, state));
     if state == NEW_SYN_RECV || SNAPSHOT_WITHOUT.load() >> (state & 31) & 1 == 1 {
         return;
     }

@@ -17,7 +17,7 @@ use tracer_common::{
     buckets::{BUCKET_WORDS, bucket, bucket_word},
     closing::{EndReason, Evidence},
     frames::{self, Frame, Verdict},
-    layout::{SnapshotLayout, TimewaitLayout},
+    layout::TimewaitLayout,
     record::{
         FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, STACK_FRAMES,
     },
@@ -301,7 +301,7 @@ pub fn found(context: Context) {
     if sk == 0 {
         return;
     }
-    let state: u8 = read(sk, offset!(SNAPSHOT: SnapshotLayout, state));
+    let state = Common(sk).state();
     let unwanted = SNAPSHOT_WITHOUT.load() >> (state & 31) & 1 == 1;
     let is_minisock = state == TIME_WAIT;
     let unheard = is_minisock && TIMEWAIT_HOOK.load() == HOOK_NONE;

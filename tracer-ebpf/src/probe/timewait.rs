@@ -1,19 +1,19 @@
-//! Timewait minisocks: made, set anew, gone.
+//! Timewait minisocks: taken over from a socket, set anew, gone.
 //!
 //! `inet_sock_set_state` never shows one. It shows the full socket's change to `CLOSE`, right after
-//! the minisock was made in the same context (`tcp_time_wait`, net/ipv4/tcp_minisocks.c). So the
-//! birth is noted per CPU, and goes out with that change: one record, one moment, no join.
+//! the minisock was made (`tcp_time_wait`, net/ipv4/tcp_minisocks.c). There it is looked for in
+//! [`chain`], and goes out with that change: one record, one moment, no join.
 //!
-//! Three kinds of hooks tell the same story: functions (fentry, fexit), the same functions (kprobes),
-//! or the minisock's timer (tracepoints `timer_start` and `timer_cancel`, `timer->function` being
-//! `tw_timer_handler`). Why it ended is on the kernel's stack, which user space reads.
+//! Three kinds of hooks tell of its end: functions (fentry, fexit), the same functions (kprobes),
+//! or the minisock's timer (tracepoint `timer_cancel`, `timer->function` being `tw_timer_handler`).
+//! Why it ended is on the kernel's stack, which user space reads.
 
 use aya_ebpf::helpers::{
     bpf_ktime_get_ns,
     generated::{bpf_get_stack, bpf_jiffies64},
 };
 use tracer_common::{
-    layout::TimewaitLayout,
+    layout::{SockLayout, TimewaitLayout},
     record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
     timewait::{
         OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, TimewaitEnd,
@@ -21,30 +21,36 @@ use tracer_common::{
     },
 };
 
-use super::common::Common;
+use super::{
+    chain::{self, Known},
+    common::Common,
+};
 use crate::{
     emit::{self, By},
     filter,
-    globals::{HOOK_ALLOC, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
+    globals::{HOOK_TIMER, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, read},
-    maps::BIRTHS,
+    maps::ALLOCATIONS,
     registers::Called,
 };
 
-/// What was made (or refused) last on this CPU.
+/// The last call of `inet_twsk_alloc` on this CPU that is of interest.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Birth {
-    /// The socket it takes over from; 0 where only the minisock is known.
+pub struct Allocation {
+    /// 0: there is none.
     sk: u64,
-    tw: u64,
-    /// Hash of the connection's tuple and namespace, the same in both.
-    hash: u32,
-    /// Remote port, network order.
-    dport: u16,
-    substate: u8,
-    /// `OUTCOME_*`; 0: nothing is noted.
-    outcome: u8,
+    death_row: u64,
+    /// Why there is no minisock, `OUTCOME_*`; 0: the call has not returned.
+    refusal: u64,
+}
+
+impl Allocation {
+    const NONE: Self = Self {
+        sk: 0,
+        death_row: 0,
+        refusal: 0,
+    };
 }
 
 /// What took over from a socket.
@@ -57,53 +63,69 @@ pub struct Minisock {
 
 impl Minisock {
     /// There is none, and was none to be.
-    pub const NONE: Self = Self {
-        tw: 0,
-        outcome: 0,
-        substate: 0,
-    };
+    pub const NONE: Self = Self::refused(0);
 
-    /// There was no room, and nothing was made.
-    pub const OVERFLOW: Self = Self {
-        tw: 0,
-        outcome: OUTCOME_OVERFLOW,
-        substate: 0,
-    };
+    const fn refused(outcome: u8) -> Self {
+        Self {
+            tw: 0,
+            outcome,
+            substate: 0,
+        }
+    }
 }
 
-/// The minisock that was made, or refused, for this socket just now.
+/// What took over from a socket that closes now; `None`: nothing, and nobody says
+/// that something should have.
 #[inline(always)]
-pub fn born(sk: u64, hash: u32, dport: u16) -> Option<Minisock> {
-    let birth = BIRTHS.get_ptr_mut(0)?;
-    // SAFETY: a per-CPU value. From the birth to the change of state softirqs are off.
-    let birth = unsafe { &mut *birth };
-    let same = if TIMEWAIT_HOOK.load() == HOOK_ALLOC {
-        birth.sk == sk
-    } else {
-        birth.hash == hash && birth.dport == dport
-    };
-    if !same || birth.outcome == 0 {
-        return None;
+pub fn heir(sk: u64, net: u64, known: Known) -> Option<Minisock> {
+    let mut death_row = net + offset!(TIMEWAIT: TimewaitLayout, death_row) as u64;
+    if offset!(TIMEWAIT: TimewaitLayout, death_row_is_pointer) != 0 {
+        death_row = read(death_row, 0);
     }
-    let minisock = Minisock {
-        tw: birth.tw,
-        outcome: birth.outcome,
-        substate: birth.substate,
+    let tw = chain::minisock(death_row, known);
+    if tw != 0 {
+        return Some(Minisock {
+            tw,
+            outcome: OUTCOME_MADE,
+            substate: substate(tw),
+        });
+    }
+    let refusal = if TIMEWAIT_HOOK.load() == HOOK_TIMER {
+        overflow(sk, death_row)
+    } else {
+        refusal_of(sk)
     };
-    birth.outcome = 0;
-    Some(minisock)
+    (refusal != 0).then_some(Minisock::refused(refusal))
+}
+
+/// Why `inet_twsk_alloc` gave this socket nothing, `OUTCOME_*`; 0: it was not asked, or others came
+/// in between.
+#[inline(always)]
+fn refusal_of(sk: u64) -> u8 {
+    let Some(last) = ALLOCATIONS.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: a per-CPU value.
+    let last = unsafe { &mut *last };
+    if last.sk != sk {
+        return 0;
+    }
+    let refusal = last.refusal as u8;
+    *last = Allocation::NONE;
+    refusal
 }
 
 /// Whether a minisock for this socket would have been one too many (`inet_twsk_alloc`). A socket
-/// with `TCP_LINGER2 < 0` wants none.
+/// with `TCP_LINGER2 < 0` wants none, nor does one with an error.
 #[inline(always)]
-pub fn overflows(sk: u64, net: u64) -> bool {
+fn overflow(sk: u64, death_row: u64) -> u8 {
+    let err: i32 = read(sk, offset!(SOCK: SockLayout, err));
     let linger2: i32 = read(sk, offset!(TIMEWAIT: TimewaitLayout, linger2));
-    let mut row = net + offset!(TIMEWAIT: TimewaitLayout, death_row) as u64;
-    if offset!(TIMEWAIT: TimewaitLayout, death_row_is_pointer) != 0 {
-        row = read(row, 0);
+    if err == 0 && linger2 >= 0 && Buckets::of(death_row).are_full() {
+        OUTCOME_OVERFLOW
+    } else {
+        0
     }
-    linger2 >= 0 && Buckets::of(row).are_full()
 }
 
 /// The account of minisocks of a namespace.
@@ -143,68 +165,44 @@ impl Buckets {
 
 /// `inet_twsk_alloc(sk, dr, state)` was called.
 #[inline(always)]
-pub fn allocating(sk: u64, death_row: u64, state: u8) {
-    note(Birth {
+pub fn allocating(sk: u64, death_row: u64) {
+    note(Allocation {
         sk,
-        // Until it returns.
-        tw: death_row,
-        hash: 0,
-        dport: 0,
-        substate: state,
-        outcome: 0,
+        death_row,
+        refusal: 0,
     });
 }
 
 /// The call noted last on this CPU returned `tw`.
 #[inline(always)]
 pub fn allocated_returning(tw: u64) {
-    let Some(birth) = BIRTHS.get_ptr_mut(0) else {
+    let Some(last) = ALLOCATIONS.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: a per-CPU value; the call and its return are on one CPU, softirqs off.
-    let (sk, death_row, state) = unsafe { ((*birth).sk, (*birth).tw, (*birth).substate) };
-    allocated(sk, death_row, state, tw);
+    // SAFETY: a per-CPU value.
+    let last = unsafe { *last };
+    if tw != 0 {
+        note(Allocation::NONE);
+    } else if last.sk != 0 {
+        refused(last.sk, last.death_row);
+    }
 }
 
-/// `inet_twsk_alloc(sk, dr, state)` returned `tw`, null if it was refused.
+/// `inet_twsk_alloc(sk, dr, state)` returned null.
 #[inline(always)]
-pub fn allocated(sk: u64, death_row: u64, state: u8, tw: u64) {
-    note(Birth {
+pub fn refused(sk: u64, death_row: u64) {
+    note(Allocation {
         sk,
-        tw,
-        hash: 0,
-        dport: 0,
-        substate: state,
-        outcome: if tw == 0 {
-            Buckets::of(death_row).refusal()
-        } else {
-            OUTCOME_MADE
-        },
-    });
-}
-
-/// A timer starts; if it is a minisock's, that was made just now (or is set anew, which is noted in
-/// vain).
-#[inline(always)]
-pub fn timer_started(timer: *const u8) {
-    let Some(tw) = minisock_of(timer) else {
-        return;
-    };
-    note(Birth {
-        sk: 0,
-        tw,
-        hash: Common(tw).hash(),
-        dport: Common(tw).dport().to_be(),
-        substate: substate(tw),
-        outcome: OUTCOME_MADE,
+        death_row,
+        refusal: u64::from(Buckets::of(death_row).refusal()),
     });
 }
 
 #[inline(always)]
-fn note(made: Birth) {
-    if let Some(birth) = BIRTHS.get_ptr_mut(0) {
+fn note(allocation: Allocation) {
+    if let Some(last) = ALLOCATIONS.get_ptr_mut(0) {
         // SAFETY: a per-CPU value.
-        unsafe { *birth = made };
+        unsafe { *last = allocation };
     }
 }
 

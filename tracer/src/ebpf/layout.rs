@@ -28,7 +28,9 @@ pub(super) fn resolve_sock(btf: &Btf<'_>) -> Result<SockLayout, BtfError> {
         lock_owned: btf.offset_of("sock.sk_lock.owned")?,
         inet_sport: btf.offset_of("inet_sock.inet_sport")?,
         cookie: btf.offset_of("sock_common.skc_cookie")?,
+        state: btf.offset_of("sock_common.skc_state")?,
         hash: btf.offset_of("sock_common.skc_hash")?,
+        node: btf.offset_of("sock_common.skc_nulls_node")?,
         sock_flags: btf.offset_of("sock_common.skc_flags")?,
         err: btf.offset_of("sock.sk_err")?,
         shutdown: btf.offset_of("sock.sk_shutdown")?,
@@ -58,6 +60,9 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
         buckets,
         buckets_bias,
         max_buckets: btf.offset_of(&format!("{row}.sysctl_max_tw_buckets"))?,
+        hashinfo: btf.offset_of(&format!("{row}.hashinfo"))?,
+        ehash: btf.offset_of("inet_hashinfo.ehash")?,
+        ehash_mask: btf.offset_of("inet_hashinfo.ehash_mask")?,
         death_row: btf.offset_of(death_row)?,
         death_row_is_pointer: u32::from(btf.is_pointer(death_row)),
         linger2: btf.offset_of("tcp_sock.linger2")?,
@@ -72,7 +77,6 @@ pub(super) fn resolve_snapshot(btf: &Btf<'_>) -> Result<SnapshotLayout, BtfError
         Err(_) => (btf.offset_of("file.f_count")?, 0),
     };
     Ok(SnapshotLayout {
-        state: btf.offset_of("sock_common.skc_state")?,
         seq: btf.offset_of("bpf_iter_meta.seq")?,
         tgid: btf.offset_of("task_struct.tgid")?,
         f_op: btf.offset_of("file.f_op")?,

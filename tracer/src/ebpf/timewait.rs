@@ -101,14 +101,8 @@ impl TimewaitSource {
                 ("sum_tw_kill_call", KILL),
                 ("sum_tw_schedule_call", SCHEDULE),
             ],
-            (Self::Timer, Lives::Told) => &[
-                ("tw_timer_start", "timer_start"),
-                ("tw_timer_cancel", "timer_cancel"),
-            ],
-            (Self::Timer, Lives::AddedUp) => &[
-                ("tw_timer_start", "timer_start"),
-                ("sum_timer_cancel", "timer_cancel"),
-            ],
+            (Self::Timer, Lives::Told) => &[("tw_timer_cancel", "timer_cancel")],
+            (Self::Timer, Lives::AddedUp) => &[("sum_timer_cancel", "timer_cancel")],
             (Self::Sampling, _) => &[],
         }
     }

@@ -40,6 +40,7 @@ mod wire;
 mod workload;
 
 mod test_aggregate;
+mod test_backlog;
 mod test_clock_steps;
 mod test_crowd;
 mod test_diagnose;

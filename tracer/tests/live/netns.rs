@@ -2,12 +2,16 @@
 
 use std::{
     fs,
+    num::NonZero,
     os::unix::fs::MetadataExt,
     sync::mpsc,
     thread::{self, JoinHandle},
 };
 
-use rustix::thread::UnshareFlags;
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    thread::UnshareFlags,
+};
 
 use crate::netlink::request;
 
@@ -73,6 +77,22 @@ pub(crate) fn sysctl(name: &str, value: &str) {
 /// takes what has waited for a second: one of our own, whose end the ledger has otherwise.
 pub(crate) fn leave_waiting_ports() {
     sysctl("tcp_tw_reuse", "0");
+}
+
+/// Lets softirqs of this thread's namespace run on any CPU, whatever runs there, and not only where
+/// somebody sends. From then on this thread, and those that it starts, have mounts of their own.
+pub(crate) fn softirqs_anywhere() {
+    const MASK: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
+    unshare(UnshareFlags::NEWNS);
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).unwrap();
+    // It shows the devices of the namespace of who mounts it.
+    mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).unwrap();
+    let cpus = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(32);
+    let all = format!("{:x}", (1_u64 << cpus) - 1);
+    fs::write(MASK, all).unwrap_or_else(|e| panic!("{MASK}: {e} (CONFIG_RPS?)"));
 }
 
 /// `ip link set lo up`, without iproute2: one `RTM_NEWLINK` over rtnetlink.

@@ -34,7 +34,8 @@ const DEFAULT: &str = "6.12";
 
 /// Live tests that a merge check has time for on each kernel: the ledgers, where nearly all outcome depends on the
 /// kernel. An emulated CPU is ten to thirty times slower, most of all with the verifier: each start counts.
-const LEDGERS: [&str; 7] = [
+const LEDGERS: [&str; 8] = [
+    "test_backlog::",
     "test_exact::",
     "test_lives::lives_",
     "test_older::",
