@@ -54,6 +54,13 @@ pub struct SockLayout {
     pub copied_seq: u32,
 }
 
+/// Words at the beginning of a `sock_common` among which `hash`, `state`, the ports and the IPv4 addresses
+/// are.
+pub const IDENTITY_WORDS: usize = 3;
+
+/// Words at the beginning of an `inet_hashinfo` among which `ehash` and `ehash_mask` are.
+pub const HASHINFO_WORDS: usize = 3;
+
 /// Offsets for timewait minisocks. `inet_timewait_sock` begins with a `sock_common`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,9 @@ pub const OUTCOME_NO_MEMORY: u8 = 3;
 /// [`IntoTimewait::outcome`]: none was made, and why can't be told.
 pub const OUTCOME_REFUSED: u8 = 4;
 
+/// [`IntoTimewait::outcome`]: whether one was made can't be told.
+pub const OUTCOME_UNTOLD: u8 = 5;
+
 /// A full socket's change to `CLOSE` at which a minisock took over (or should have).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

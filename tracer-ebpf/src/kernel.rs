@@ -3,14 +3,14 @@
 use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use tracer_common::address::Words;
+use tracer_common::address;
 
 /// An address as two words in memory order: bytes one by one would cost sixteen stores.
 pub type InMemory = [u64; 2];
 
 /// As the filter compares them.
 #[inline(always)]
-pub fn numbers(address: InMemory) -> Words {
+pub fn numbers(address: InMemory) -> address::Words {
     [u64::from_be(address[0]), u64::from_be(address[1])]
 }
 
@@ -37,7 +37,7 @@ pub unsafe fn load<T: Copy>(base: *const u8, offset: usize) -> T {
 
 /// Reads a number anywhere in the kernel's memory; 0 when it cannot be read.
 #[inline(always)]
-pub fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
+pub fn read<T: Copy>(base: u64, offset: usize) -> T {
     let mut number = MaybeUninit::<T>::uninit();
     let from = base + offset as u64;
     // What it returns tells nothing more, and would be one more way for the verifier to go.
@@ -50,5 +50,34 @@ pub fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
             from as *const c_void,
         );
         number.assume_init()
+    }
+}
+
+/// Some words of the kernel's memory, read at once: a call costs more than what it copies.
+#[derive(Clone, Copy)]
+pub struct Words<const N: usize>([u64; N]);
+
+impl<const N: usize> Words<N> {
+    pub const NONE: Self = Self([0; N]);
+
+    /// Reads them in place: a copy would cost the verifier more than the machine.
+    #[inline(always)]
+    pub fn read(&mut self, base: u64) {
+        // SAFETY: as in `read`.
+        unsafe {
+            bpf_probe_read_kernel(
+                self.0.as_mut_ptr().cast(),
+                size_of::<Self>() as u32,
+                base as *const c_void,
+            );
+        }
+    }
+
+    /// What is among them at this offset, as [`tracer_common::layout`] has it. The verifier would refuse
+    /// one beyond them.
+    #[inline(always)]
+    pub fn field<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: numbers, aligned in the kernel's memory as they are here; see above for the end.
+        unsafe { read_volatile(self.0.as_ptr().cast::<u8>().add(offset).cast::<T>()) }
     }
 }

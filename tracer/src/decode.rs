@@ -9,7 +9,7 @@ use tracer_common::{
     },
     state::{CLOSE, CLOSING, FIN_WAIT2},
     timewait::{
-        self, IntoTimewait, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW,
+        self, IntoTimewait, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD,
         TimewaitEnd as EndRecord,
     },
 };
@@ -159,6 +159,7 @@ fn into_timewait(record: &IntoTimewait) -> Event {
         },
         OUTCOME_OVERFLOW => Minisock::Refused(EndReason::Overflow),
         OUTCOME_NO_MEMORY => Minisock::Refused(EndReason::NoMemory),
+        OUTCOME_UNTOLD => Minisock::Unseen,
         _ => Minisock::Refused(EndReason::Unknown),
     };
     change(&record.change, Some(minisock), None)
@@ -214,6 +215,23 @@ mod tests {
         assert_eq!(stamp(wrapped, u32::MAX - 9), Some(Mono(expected)));
         assert_eq!(stamp(at, 0), None);
         assert_eq!(stamp(at, 5_740_700), None);
+    }
+
+    #[test]
+    fn what_the_kernel_side_cannot_tell_is_no_refusal() {
+        let minisock = |outcome| {
+            let event = into_timewait(&IntoTimewait {
+                outcome,
+                ..IntoTimewait::default()
+            });
+            match event.body {
+                EventBody::StateChange(change) => change.minisock,
+                _ => None,
+            }
+        };
+        let refused = Some(Minisock::Refused(EndReason::Overflow));
+        assert_eq!(minisock(OUTCOME_OVERFLOW), refused);
+        assert_eq!(minisock(OUTCOME_UNTOLD), Some(Minisock::Unseen));
     }
 
     #[test]

@@ -40,21 +40,10 @@ impl Common {
         self.field(offset!(SOCK: SockLayout, cookie))
     }
 
-    #[inline(always)]
-    pub fn hash(self) -> u32 {
-        self.field(offset!(SOCK: SockLayout, hash))
-    }
-
     /// As the tables of connections have it: `TIME_WAIT` is any minisock.
     #[inline(always)]
     pub fn state(self) -> u8 {
         self.field(offset!(SOCK: SockLayout, state))
-    }
-
-    /// Remote address of an IPv4 connection, network order.
-    #[inline(always)]
-    pub fn daddr(self) -> u32 {
-        self.field(offset!(SOCK: SockLayout, daddr))
     }
 
     /// Network namespace; 0 when it is gone already.
@@ -75,7 +64,7 @@ impl Common {
         } else {
             (
                 mapped(self.field(offset!(SOCK: SockLayout, rcv_saddr))),
-                mapped(self.daddr()),
+                mapped(self.field(offset!(SOCK: SockLayout, daddr))),
             )
         }
     }

@@ -375,7 +375,11 @@ impl Change {
         let known = Known {
             hash: self.field(offset!(SOCK: SockLayout, hash)),
             dport: self.field(offset!(SOCK: SockLayout, dport)),
-            daddr: self.field(offset!(SOCK: SockLayout, daddr)),
+            num: self.sport(),
+            addresses: [
+                self.field(offset!(SOCK: SockLayout, daddr)),
+                self.field(offset!(SOCK: SockLayout, rcv_saddr)),
+            ],
         };
         timewait::heir(self.sk as u64, beyond.net, known)
     }

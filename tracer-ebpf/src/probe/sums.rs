@@ -22,7 +22,7 @@ use tracer_common::{
         FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, STACK_FRAMES,
     },
     state::{CLOSE, LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT, is_listener},
-    timewait::{END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, stamped, timer_set},
+    timewait::{END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD, stamped, timer_set},
 };
 
 use super::{
@@ -146,7 +146,7 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     let minisock = minisock.unwrap_or(Minisock::NONE);
     let refused = match minisock.outcome {
         _ if !is_heir => None,
-        OUTCOME_MADE => None,
+        OUTCOME_MADE | OUTCOME_UNTOLD => None,
         OUTCOME_OVERFLOW => Some(EndReason::Overflow),
         OUTCOME_NO_MEMORY => Some(EndReason::NoMemory),
         _ => Some(EndReason::Unknown),

@@ -16,7 +16,7 @@ use tracer_common::{
     layout::{SockLayout, TimewaitLayout},
     record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
     timewait::{
-        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, TimewaitEnd,
+        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, OUTCOME_UNTOLD, TimewaitEnd,
         TimewaitRearmed,
     },
 };
@@ -63,9 +63,9 @@ pub struct Minisock {
 
 impl Minisock {
     /// There is none, and was none to be.
-    pub const NONE: Self = Self::refused(0);
+    pub const NONE: Self = Self::without(0);
 
-    const fn refused(outcome: u8) -> Self {
+    const fn without(outcome: u8) -> Self {
         Self {
             tw: 0,
             outcome,
@@ -83,6 +83,9 @@ pub fn heir(sk: u64, net: u64, known: Known) -> Option<Minisock> {
         death_row = read(death_row, 0);
     }
     let tw = chain::minisock(death_row, known);
+    if tw == chain::UNTOLD {
+        return Some(Minisock::without(OUTCOME_UNTOLD));
+    }
     if tw != 0 {
         return Some(Minisock {
             tw,
@@ -95,7 +98,7 @@ pub fn heir(sk: u64, net: u64, known: Known) -> Option<Minisock> {
     } else {
         refusal_of(sk)
     };
-    (refusal != 0).then_some(Minisock::refused(refusal))
+    (refusal != 0).then_some(Minisock::without(refusal))
 }
 
 /// Why `inet_twsk_alloc` gave this socket nothing, `OUTCOME_*`; 0: it was not asked, or others came

@@ -4,7 +4,8 @@
 use std::{collections::HashMap, env::consts::ARCH};
 
 use tracer_common::layout::{
-    RegistersLayout, SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
+    HASHINFO_WORDS, IDENTITY_WORDS, RegistersLayout, SnapshotLayout, SockLayout, TaskLayout,
+    TimewaitLayout, TracepointLayout,
 };
 
 use super::{
@@ -48,6 +49,13 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
         Err(_) => (btf.offset_of(&format!("{row}.tw_count"))?, 0),
     };
     let death_row = "net.ipv4.tcp_death_row";
+    let early = |path: &str, words: usize| match btf.offset_of(path)? {
+        offset if (offset as usize) < 8 * words => Ok(offset),
+        _ => Err(BtfError::TooFar(path.to_owned())),
+    };
+    for name in ["hash", "state", "dport", "num", "daddr", "rcv_saddr"] {
+        early(&format!("sock_common.skc_{name}"), IDENTITY_WORDS)?;
+    }
     Ok(TimewaitLayout {
         substate: btf.offset_of("inet_timewait_sock.tw_substate")?,
         timer: btf.offset_of("inet_timewait_sock.tw_timer")?,
@@ -61,8 +69,8 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
         buckets_bias,
         max_buckets: btf.offset_of(&format!("{row}.sysctl_max_tw_buckets"))?,
         hashinfo: btf.offset_of(&format!("{row}.hashinfo"))?,
-        ehash: btf.offset_of("inet_hashinfo.ehash")?,
-        ehash_mask: btf.offset_of("inet_hashinfo.ehash_mask")?,
+        ehash: early("inet_hashinfo.ehash", HASHINFO_WORDS)?,
+        ehash_mask: early("inet_hashinfo.ehash_mask", HASHINFO_WORDS)?,
         death_row: btf.offset_of(death_row)?,
         death_row_is_pointer: u32::from(btf.is_pointer(death_row)),
         linger2: btf.offset_of("tcp_sock.linger2")?,
