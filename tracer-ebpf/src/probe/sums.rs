@@ -22,7 +22,10 @@ use tracer_common::{
         FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN, STACK_FRAMES,
     },
     state::{CLOSE, LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT, is_listener},
-    timewait::{END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD, stamped, timer_set},
+    timewait::{
+        END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD, stamped,
+        timer_set,
+    },
 };
 
 use super::{

@@ -16,8 +16,8 @@ use tracer_common::{
     layout::{SockLayout, TimewaitLayout},
     record::{KIND_TIMEWAIT_END, KIND_TIMEWAIT_REARMED},
     timewait::{
-        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, OUTCOME_UNTOLD, TimewaitEnd,
-        TimewaitRearmed,
+        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_REFUSED, OUTCOME_UNTOLD,
+        TimewaitEnd, TimewaitRearmed,
     },
 };
 
