@@ -16,7 +16,7 @@ const CLOCK_SLACK: u64 = 100_000;
 const OPENING_HOLD: u64 = 100_000_000;
 
 /// `TCP_TIMEWAIT_LEN`, include/net/tcp.h; the timer's clock ticks.
-const TIME_WAIT: u64 = 59_900_000_000;
+pub(crate) const TIME_WAIT: u64 = 59_900_000_000;
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

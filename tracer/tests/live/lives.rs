@@ -18,6 +18,7 @@ use crate::{
     lives_by_hand as by_hand,
     netns::{Netns, sysctl},
     spawn, tables,
+    tool::PATIENCE,
     wire::Wire,
     workload::{Lane, listen},
 };
@@ -130,6 +131,21 @@ fn half_closed(ip: IpAddr) -> (TcpListener, TcpStream, (SocketAddr, SocketAddr))
     (pair.listener, pair.server, ends)
 }
 
+/// Returns when this end is in a state, or gone: on a slow machine not before long.
+fn comes_to((local, remote): (SocketAddr, SocketAddr), state: Option<u8>) {
+    let now = || {
+        let mut entries = tables::tcp().into_iter().chain(tables::tcp6());
+        let found = entries.find(|e| (e.lport, e.rport) == (local.port(), remote.port()));
+        found.map(|e| e.state)
+    };
+    let there = until(PATIENCE, || (now() == state).then_some(()));
+    assert!(
+        there.is_some(),
+        "{local} {remote}: {:?}, not {state:?}",
+        now()
+    );
+}
+
 /// `ss -K` on a whole socket, and on one that waits. A kernel that can't is left out, with a word.
 fn destroyed(ip: IpAddr) -> Vec<Life> {
     let mut lives = Vec::new();
@@ -146,7 +162,7 @@ fn destroyed(ip: IpAddr) -> Vec<Life> {
     lives.push(whole);
     let (_listener, server, ends) = half_closed(ip);
     spawn::close(server);
-    thread::sleep(Duration::from_millis(50));
+    comes_to(ends, Some(tables::TIME_WAIT));
     let (result, span) = timed(|| destroy(ends.0, ends.1));
     if let Err(error) = result {
         eprintln!("skipped: SOCK_DESTROY in TIME_WAIT: {error}");
@@ -243,8 +259,10 @@ fn recycled(ip: IpAddr) -> Vec<Life> {
     let ends = pair.of_server();
     spawn::close(pair.server);
     assert_eq!(pair.client.read(&mut [0]).unwrap(), 0);
+    let other = (ends.1, ends.0);
     spawn::close(pair.client);
-    thread::sleep(Duration::from_millis(50));
+    comes_to(ends, Some(tables::TIME_WAIT));
+    comes_to(other, None);
     let (client, syn) = timed(|| connect(ip, ends.1.port(), ends.0).unwrap());
     let second = Pair::of(pair.listener, client);
     spawn::reset(second.client);
@@ -266,7 +284,7 @@ fn reset_in_time_wait(ip: IpAddr, end_reason: &'static str) -> Vec<Life> {
     let wire = Wire::open(ip);
     let (_listener, server, ends) = half_closed(ip);
     spawn::close(server);
-    thread::sleep(Duration::from_millis(20));
+    comes_to(ends, Some(tables::TIME_WAIT));
     let expected = wire.number_after_fin(ends.1.port());
     let ((), rst) = timed(|| wire.reset(ends.1, ends.0, expected));
     let name = "RST in TIME_WAIT";
@@ -309,7 +327,7 @@ fn listener_closed(ip: IpAddr) -> Vec<Life> {
     let server = listener.local_addr().unwrap();
     let mut client = connect(ip, 0, server).unwrap();
     let ends = (server, client.local_addr().unwrap());
-    thread::sleep(Duration::from_millis(20));
+    comes_to(ends, Some(tables::ESTABLISHED));
     let ((), closed) = timed(|| spawn::close(listener));
     client.read(&mut [0]).unwrap_err();
     let verdict = ("local_reset", "listener_closed");

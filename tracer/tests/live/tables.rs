@@ -3,11 +3,12 @@
 use std::fs;
 
 /// `TCP_*` of `include/net/tcp_states.h`.
+pub(crate) const ESTABLISHED: u8 = 1;
 pub(crate) const FIN_WAIT2: u8 = 5;
 pub(crate) const TIME_WAIT: u8 = 6;
 pub(crate) const CLOSE_WAIT: u8 = 8;
 
-/// A socket of IPv4.
+/// A socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) lport: u16,
@@ -15,9 +16,18 @@ pub(crate) struct Entry {
     pub(crate) state: u8,
 }
 
-/// All of them.
+/// All of IPv4.
 pub(crate) fn tcp() -> Vec<Entry> {
-    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    of("tcp")
+}
+
+/// All of IPv6, v4-mapped ones among them.
+pub(crate) fn tcp6() -> Vec<Entry> {
+    of("tcp6")
+}
+
+fn of(table: &str) -> Vec<Entry> {
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
     let entry = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let mut number = || {

@@ -117,7 +117,7 @@ fn a_fin_from_the_backlog_leads_into_time_wait() {
     let Some(_turn) = turn(name, Noise::Storm) else {
         return;
     };
-    let lane = Lane { test: 21, space: 0 };
+    let lane = Lane { test: 11, space: 0 };
     let space = namespace(lane, scaled(5000));
     let inode = space.inode;
     let netns = inode.to_string();
