@@ -13,7 +13,6 @@ pub const OUTCOME_OVERFLOW: u8 = 2;
 pub const OUTCOME_NO_MEMORY: u8 = 3;
 /// [`IntoTimewait::outcome`]: none was made, and why can't be told.
 pub const OUTCOME_REFUSED: u8 = 4;
-
 /// [`IntoTimewait::outcome`]: whether one was made can't be told.
 pub const OUTCOME_UNTOLD: u8 = 5;
 

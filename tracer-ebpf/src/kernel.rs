@@ -39,18 +39,24 @@ pub unsafe fn load<T: Copy>(base: *const u8, offset: usize) -> T {
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: usize) -> T {
     let mut number = MaybeUninit::<T>::uninit();
-    let from = base + offset as u64;
-    // What it returns tells nothing more, and would be one more way for the verifier to go.
-    // SAFETY: the helper checks the address, and writes zeros where that is bad
-    // (`bpf_probe_read_kernel_common`, kernel/trace/bpf_trace.c).
+    // SAFETY: room for one, and then all of it is written.
     unsafe {
-        bpf_probe_read_kernel(
-            number.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            from as *const c_void,
-        );
+        copy(base + offset as u64, number.as_mut_ptr());
         number.assume_init()
     }
+}
+
+/// Writes all of `to`: zeros where the address is bad (`bpf_probe_read_kernel_common`,
+/// kernel/trace/bpf_trace.c). What the helper returns tells nothing more, and would be one more way for
+/// the verifier to go.
+///
+/// # Safety
+/// `to` must be valid for writes.
+#[inline(always)]
+unsafe fn copy<T>(from: u64, to: *mut T) {
+    let (size, from) = (size_of::<T>() as u32, from as *const c_void);
+    // SAFETY: the helper checks the address; the rest is the caller's promise.
+    unsafe { bpf_probe_read_kernel(to.cast(), size, from) };
 }
 
 /// Some words of the kernel's memory, read at once: a call costs more than what it copies.
@@ -63,14 +69,8 @@ impl<const N: usize> Words<N> {
     /// Reads them in place: a copy would cost the verifier more than the machine.
     #[inline(always)]
     pub fn read(&mut self, base: u64) {
-        // SAFETY: as in `read`.
-        unsafe {
-            bpf_probe_read_kernel(
-                self.0.as_mut_ptr().cast(),
-                size_of::<Self>() as u32,
-                base as *const c_void,
-            );
-        }
+        // SAFETY: they are our own.
+        unsafe { copy(base, &raw mut self.0) };
     }
 
     /// What is among them at this offset, as [`tracer_common::layout`] has it. The verifier would refuse

@@ -51,7 +51,7 @@ pub fn set_state_last(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A minisock was made, or not: `inet_twsk_alloc(sk, dr, state) -> tw`.
+/// Whether no minisock was to be had: `inet_twsk_alloc(sk, dr, state) -> tw`.
 #[fexit(function = "inet_twsk_alloc")]
 pub fn tw_alloc(ctx: FExitContext) -> i32 {
     if pointer(ctx.arg(3)) == 0 {

@@ -160,17 +160,6 @@ impl Facts {
     }
 }
 
-/// A kernel pointer, which has no default of its own.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Pointer(*const u8);
-
-impl Default for Pointer {
-    fn default() -> Self {
-        Self(core::ptr::null())
-    }
-}
-
 #[inline(always)]
 fn current_task() -> *const u8 {
     if HAS_TASK_BTF.load() == 0 {
@@ -193,12 +182,12 @@ fn cgroup(task: *const u8) -> u64 {
 
 #[inline(always)]
 fn pointer(base: *const u8, offset: usize) -> *const u8 {
-    field::<Pointer>(base, offset).0
+    field(base, offset)
 }
 
 /// A task's field, or of what hangs on it: by a load where the verifier knows the type, which is twenty times as fast.
 #[inline(always)]
-fn field<T: Copy + Default>(task: *const u8, offset: usize) -> T {
+fn field<T: Copy>(task: *const u8, offset: usize) -> T {
     if HAS_TASK_BTF.load() == 0 {
         read(task as u64, offset)
     } else {

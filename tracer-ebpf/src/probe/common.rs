@@ -14,7 +14,7 @@ pub struct Common(pub u64);
 
 impl Common {
     #[inline(always)]
-    fn field<T: Copy + Default>(self, offset: usize) -> T {
+    fn field<T: Copy>(self, offset: usize) -> T {
         read(self.0, offset)
     }
 

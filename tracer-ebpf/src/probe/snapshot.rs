@@ -57,11 +57,11 @@ pub fn tcp(context: Context) {
     if sk == 0 {
         return;
     }
-    let state: u8 = read(sk, offset!(SOCK: SockLayout, state));
+    let common = Common(sk);
+    let state = common.state();
     if state == NEW_SYN_RECV || SNAPSHOT_WITHOUT.load() >> (state & 31) & 1 == 1 {
         return;
     }
-    let common = Common(sk);
     let family = common.family();
     let (saddr, daddr) = common.addresses(family);
     let mut found = SocketFound {

@@ -74,31 +74,27 @@ impl Minisock {
     }
 }
 
-/// What took over from a socket that closes now; `None`: nothing, and nobody says
-/// that something should have.
+/// What took over from a socket that closes now; `None`: nothing, and nobody says that something should
+/// have.
 #[inline(always)]
 pub fn heir(sk: u64, net: u64, known: Known) -> Option<Minisock> {
     let mut death_row = net + offset!(TIMEWAIT: TimewaitLayout, death_row) as u64;
     if offset!(TIMEWAIT: TimewaitLayout, death_row_is_pointer) != 0 {
         death_row = read(death_row, 0);
     }
-    let tw = chain::minisock(death_row, known);
-    if tw == chain::UNTOLD {
-        return Some(Minisock::without(OUTCOME_UNTOLD));
-    }
-    if tw != 0 {
-        return Some(Minisock {
-            tw,
-            outcome: OUTCOME_MADE,
-            substate: substate(tw),
-        });
-    }
-    let refusal = if TIMEWAIT_HOOK.load() == HOOK_TIMER {
-        overflow(sk, death_row)
-    } else {
-        refusal_of(sk)
+    let outcome = match chain::minisock(death_row, known) {
+        chain::UNTOLD => OUTCOME_UNTOLD,
+        0 if TIMEWAIT_HOOK.load() == HOOK_TIMER => overflow(sk, death_row),
+        0 => refusal_of(sk),
+        tw => {
+            return Some(Minisock {
+                tw,
+                outcome: OUTCOME_MADE,
+                substate: substate(tw),
+            });
+        }
     };
-    (refusal != 0).then_some(Minisock::without(refusal))
+    (outcome != 0).then_some(Minisock::without(outcome))
 }
 
 /// Why `inet_twsk_alloc` gave this socket nothing, `OUTCOME_*`; 0: it was not asked, or others came

@@ -45,7 +45,7 @@ struct Event(u64);
 
 impl Event {
     #[inline(always)]
-    fn field<T: Copy + Default>(&self, offset: usize) -> T {
+    fn field<T: Copy>(&self, offset: usize) -> T {
         read(self.0, offset)
     }
 

@@ -52,7 +52,7 @@ pub enum BtfError {
     },
     /// It is there, and not among what is read at once.
     #[error("'{0}' is further from the beginning than on any kernel known")]
-    TooFar(String),
+    TooFar(&'static str),
     /// Nobody said yet which registers the functions of this architecture are called with.
     #[error("kprobes can't be read on {0}: which of its registers are arguments is not known")]
     NoRegisters(&'static str),

@@ -41,21 +41,33 @@ pub(super) fn resolve_sock(btf: &Btf<'_>) -> Result<SockLayout, BtfError> {
     })
 }
 
-/// Where a minisock's fields are on this kernel.
-pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError> {
+/// Where a minisock's fields are on this kernel, what it has in common with a socket being where that
+/// has it.
+pub(super) fn resolve_timewait(
+    btf: &Btf<'_>,
+    sock: &SockLayout,
+) -> Result<TimewaitLayout, BtfError> {
     let row = "inet_timewait_death_row";
     let (buckets, buckets_bias) = match btf.offset_of(&format!("{row}.tw_refcount")) {
         Ok(offset) => (offset, 1),
         Err(_) => (btf.offset_of(&format!("{row}.tw_count"))?, 0),
     };
     let death_row = "net.ipv4.tcp_death_row";
-    let early = |path: &str, words: usize| match btf.offset_of(path)? {
-        offset if (offset as usize) < 8 * words => Ok(offset),
-        _ => Err(BtfError::TooFar(path.to_owned())),
+    let early = |what: &'static str, offset: u32, words: usize| {
+        let is_among = (offset as usize) < 8 * words;
+        is_among.then_some(offset).ok_or(BtfError::TooFar(what))
     };
-    for name in ["hash", "state", "dport", "num", "daddr", "rcv_saddr"] {
-        early(&format!("sock_common.skc_{name}"), IDENTITY_WORDS)?;
+    for (what, offset) in [
+        ("sock_common.skc_hash", sock.hash),
+        ("sock_common.skc_state", sock.state),
+        ("sock_common.skc_dport", sock.dport),
+        ("sock_common.skc_num", sock.num),
+        ("sock_common.skc_daddr", sock.daddr),
+        ("sock_common.skc_rcv_saddr", sock.rcv_saddr),
+    ] {
+        early(what, offset, IDENTITY_WORDS)?;
     }
+    let of_table = |path| early(path, btf.offset_of(path)?, HASHINFO_WORDS);
     Ok(TimewaitLayout {
         substate: btf.offset_of("inet_timewait_sock.tw_substate")?,
         timer: btf.offset_of("inet_timewait_sock.tw_timer")?,
@@ -69,8 +81,8 @@ pub(super) fn resolve_timewait(btf: &Btf<'_>) -> Result<TimewaitLayout, BtfError
         buckets_bias,
         max_buckets: btf.offset_of(&format!("{row}.sysctl_max_tw_buckets"))?,
         hashinfo: btf.offset_of(&format!("{row}.hashinfo"))?,
-        ehash: early("inet_hashinfo.ehash", HASHINFO_WORDS)?,
-        ehash_mask: early("inet_hashinfo.ehash_mask", HASHINFO_WORDS)?,
+        ehash: of_table("inet_hashinfo.ehash")?,
+        ehash_mask: of_table("inet_hashinfo.ehash_mask")?,
         death_row: btf.offset_of(death_row)?,
         death_row_is_pointer: u32::from(btf.is_pointer(death_row)),
         linger2: btf.offset_of("tcp_sock.linger2")?,

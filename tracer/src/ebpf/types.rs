@@ -32,12 +32,13 @@ impl Types {
     pub(super) fn resolve(kernel: &Kernel) -> Result<Self> {
         let bytes = kernel.btf.as_ref().map_err(|why| anyhow!("{why}"))?;
         let btf = Btf::parse(bytes).context("the kernel's BTF")?;
-        let timewait = layout::resolve_timewait(&btf);
+        let sock = layout::resolve_sock(&btf).context("the kernel's BTF")?;
+        let timewait = layout::resolve_timewait(&btf, &sock);
         let snapshot = layout::resolve_snapshot(&btf);
         let registers = layout::resolve_registers(&btf);
         Ok(Self {
             globals: Globals {
-                sock: layout::resolve_sock(&btf).context("the kernel's BTF")?,
+                sock,
                 task: layout::resolve_task(&btf).context("the kernel's BTF")?,
                 timewait: timewait.clone().unwrap_or_default(),
                 snapshot: snapshot.clone().unwrap_or_default(),
