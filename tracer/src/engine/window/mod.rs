@@ -167,7 +167,7 @@ impl Window {
         story.wanted = wanted;
         if let Some(outcome) = story.step(t) {
             self.settle(story, outcome);
-        } else if wanted && self.counts(&story) {
+        } else if self.counts(&story) {
             story.end(Outcome::Lost);
             self.count_stays(&mut story);
         }
@@ -212,7 +212,7 @@ impl Window {
             story.subject = subject;
             story.wanted = wanted(t);
             story.be_in(t.to);
-            let counts = story.wanted && self.counts(&story);
+            let counts = self.counts(&story);
             if counts {
                 let is_served = served.contains(&t.tuple.local.port);
                 holdings.take(&open, story.course.began == Began::Opened, is_served);
@@ -251,7 +251,7 @@ impl Window {
     }
 
     fn counts(&self, story: &Story) -> bool {
-        self.states.is_empty() || self.states.meets(story.course.visited)
+        story.wanted && (self.states.is_empty() || self.states.meets(story.course.visited))
     }
 
     fn count_stays(&mut self, story: &mut Story) {
@@ -260,7 +260,7 @@ impl Window {
 
     /// Adds up what is known of a connection.
     fn settle(&mut self, mut story: Story, outcome: Outcome) {
-        if !story.wanted || !self.counts(&story) {
+        if !self.counts(&story) {
             return;
         }
         story.end(outcome);
