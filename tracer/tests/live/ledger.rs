@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    thread,
 };
 
 use crate::{clock::Span, skip::is_scaled_down};
@@ -149,6 +150,18 @@ impl Ledger {
             }
         }
         self
+    }
+
+    /// What so many threads did side by side, each by its number.
+    pub(crate) fn of_threads(count: usize, act: impl Fn(usize) -> Self + Sync) -> Self {
+        let (mut ledger, act) = (Self::default(), &act);
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..count).map(|i| scope.spawn(move || act(i))).collect();
+            for thread in threads {
+                ledger.absorb(thread.join().unwrap());
+            }
+        });
+        ledger
     }
 
     /// Takes another's entries over.

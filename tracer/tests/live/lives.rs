@@ -133,11 +133,7 @@ fn half_closed(ip: IpAddr) -> (TcpListener, TcpStream, (SocketAddr, SocketAddr))
 
 /// Returns when this end is in a state, or gone: on a slow machine not before long.
 fn comes_to((local, remote): (SocketAddr, SocketAddr), state: Option<u8>) {
-    let now = || {
-        let mut entries = tables::tcp().into_iter().chain(tables::tcp6());
-        let found = entries.find(|e| (e.lport, e.rport) == (local.port(), remote.port()));
-        found.map(|e| e.state)
-    };
+    let now = || tables::state_of(local.port(), remote.port());
     let there = until(PATIENCE, || (now() == state).then_some(()));
     assert!(
         there.is_some(),
@@ -479,10 +475,7 @@ fn expired(ip: IpAddr, resets: bool) -> Vec<Life> {
 
 /// When a pair of ports disappears from the namespace's table: between two looks.
 fn gone(local: u16, remote: u16) -> Span {
-    let is_there = || {
-        let mut entries = tables::tcp().into_iter();
-        entries.any(|e| (e.lport, e.rport) == (local, remote))
-    };
+    let is_there = || tables::state_of(local, remote).is_some();
     assert!(is_there());
     thread::sleep(Duration::from_secs(58));
     let mut before = mono_ns();

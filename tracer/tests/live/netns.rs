@@ -55,7 +55,7 @@ impl<T: Send + 'static> Netns<T> {
 }
 
 /// Leaves namespaces for new ones, with this thread only.
-pub(crate) fn unshare(flags: UnshareFlags) {
+fn unshare(flags: UnshareFlags) {
     assert!(!flags.contains(UnshareFlags::FILES));
     #[expect(unsafe_code, reason = "only the table of files is dangerous to leave")]
     // SAFETY: `FILES` is not among the flags.
@@ -79,13 +79,18 @@ pub(crate) fn leave_waiting_ports() {
     sysctl("tcp_tw_reuse", "0");
 }
 
+/// Gives this thread, and those that it starts, mounts that nobody else sees.
+pub(crate) fn own_mounts() {
+    unshare(UnshareFlags::NEWNS);
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).unwrap();
+}
+
 /// Lets softirqs of this thread's namespace run on any CPU, whatever runs there, and not only where
 /// somebody sends. From then on this thread, and those that it starts, have mounts of their own.
 pub(crate) fn softirqs_anywhere() {
     const MASK: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
-    unshare(UnshareFlags::NEWNS);
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private).unwrap();
+    own_mounts();
     // It shows the devices of the namespace of who mounts it.
     mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).unwrap();
     let cpus = thread::available_parallelism()

@@ -1,6 +1,6 @@
 //! Mixed work for a namespace, large or small, and which rows are its own.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
     ledger::{Ending, Ledger},
@@ -35,19 +35,9 @@ pub(crate) fn namespace(lane: Lane, amount: Amount) -> Netns<Ledger> {
 /// Does it in this thread's namespace.
 pub(crate) fn work(netns: u32, lane: Lane, amount: Amount) -> Ledger {
     leave_waiting_ports();
-    let mut ledger = Ledger::default();
-    thread::scope(|scope| {
-        let pairs: Vec<_> = (0..amount.pairs)
-            .map(|pair| {
-                let plans = plans(lane, pair, amount);
-                scope.spawn(move || run_pair(netns, lane, pair, &plans))
-            })
-            .collect();
-        for pair in pairs {
-            ledger.absorb(pair.join().unwrap());
-        }
-    });
-    ledger
+    Ledger::of_threads(amount.pairs, |pair| {
+        run_pair(netns, lane, pair, &plans(lane, pair, amount))
+    })
 }
 
 const KINDS: [Kind; 4] = [Kind::V4, Kind::V6, Kind::MappedClient, Kind::MappedServer];

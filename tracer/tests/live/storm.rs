@@ -3,7 +3,6 @@
 use std::{
     io::Read,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    thread,
 };
 
 use crate::{
@@ -21,13 +20,7 @@ pub(crate) fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
         leave_waiting_ports();
         // As many as there will be: a machine with little memory starts with little room.
         sysctl("tcp_max_tw_buckets", "1000000");
-        let mut ledger = Ledger::default();
-        thread::scope(|scope| {
-            let threads = [0, 1].map(|i| scope.spawn(move || one_thread(netns, lane, i, count)));
-            for thread in threads {
-                ledger.absorb(thread.join().unwrap());
-            }
-        });
+        let ledger = Ledger::of_threads(2, |i| one_thread(netns, lane, i, count));
         drain();
         ledger
     })

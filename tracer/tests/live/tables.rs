@@ -21,9 +21,11 @@ pub(crate) fn tcp() -> Vec<Entry> {
     of("tcp")
 }
 
-/// All of IPv6, v4-mapped ones among them.
-pub(crate) fn tcp6() -> Vec<Entry> {
-    of("tcp6")
+/// The state that this end of a connection is in; `None`: it is gone.
+pub(crate) fn state_of(lport: u16, rport: u16) -> Option<u8> {
+    let mut entries = tcp().into_iter().chain(of("tcp6"));
+    let found = entries.find(|e| (e.lport, e.rport) == (lport, rport));
+    found.map(|e| e.state)
 }
 
 fn of(table: &str) -> Vec<Entry> {

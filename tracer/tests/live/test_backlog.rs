@@ -37,16 +37,7 @@ fn namespace(lane: Lane, count: usize) -> Netns<Ledger> {
         leave_waiting_ports();
         sysctl("tcp_max_tw_buckets", "1000000");
         softirqs_anywhere();
-        let mut ledger = Ledger::default();
-        thread::scope(|scope| {
-            let pairs: Vec<_> = (0..PAIRS)
-                .map(|pair| scope.spawn(move || one_pair(netns, lane, pair, count)))
-                .collect();
-            for pair in pairs {
-                ledger.absorb(pair.join().unwrap());
-            }
-        });
-        ledger
+        Ledger::of_threads(PAIRS, |pair| one_pair(netns, lane, pair, count))
     })
 }
 

@@ -11,13 +11,12 @@ use nix::{
     unistd::Pid,
 };
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    mount::{MountFlags, mount},
     process::Signal,
-    thread::UnshareFlags,
 };
 
 use crate::{
-    netns::unshare,
+    netns::own_mounts,
     skip::{Noise, turn},
     steady::{Steady, onto, whole_lives},
     tool::{Tool, replay},
@@ -29,9 +28,7 @@ fn with_disk<T: Send>(flags: MountFlags, options: &str, act: impl FnOnce(&Path) 
     let place = directory.path();
     let done = thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            unshare(UnshareFlags::NEWNS);
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            mount_change("/", private).unwrap();
+            own_mounts();
             let options = std::ffi::CString::new(options).unwrap();
             mount("none", place, "tmpfs", flags, Some(&*options)).unwrap();
             act(place)

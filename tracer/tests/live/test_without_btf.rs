@@ -2,13 +2,11 @@
 
 use std::{fs, path::Path, thread};
 
-use rustix::{
-    mount::{MountPropagationFlags, mount_bind, mount_change},
-    thread::UnshareFlags,
-};
+use rustix::mount::mount_bind;
 
 use crate::{
-    compare, hidden, netns,
+    compare, hidden,
+    netns::own_mounts,
     skip::{Noise, turn},
     small::{SMALL, namespace, of_lane},
     tool::{Tool, trace},
@@ -30,12 +28,7 @@ fn tool_without_btf() -> Tool {
     let path = empty.path().to_owned();
     // Mount namespaces belong to threads, and children inherit them.
     let thread = thread::spawn(move || {
-        netns::unshare(UnshareFlags::NEWNS);
-        mount_change(
-            "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        )
-        .unwrap();
+        own_mounts();
         mount_bind(&path, BTF).unwrap();
         Tool::attached(&mut trace(["--format", "ndjson", "--state-source", "auto"]))
     });
