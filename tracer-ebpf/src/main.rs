@@ -184,6 +184,13 @@ pub fn set_state_empty(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Tells that something changed, and when: what telling costs at the least.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state_least(_ctx: BtfTracePointContext) -> i32 {
+    probe::set_state::least();
+    0
+}
+
 /// As [`set_state`], where changes are added up.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn sum_state(ctx: BtfTracePointContext) -> i32 {

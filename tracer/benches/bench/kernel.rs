@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use tracer::ebpf::RunStats;
+use tracer::ebpf::{RunStats, Yardstick};
 
 use crate::{
     Effort, load,
@@ -16,9 +16,16 @@ use crate::{
     tool::{LeftOut, Place, Running, Tool, possible},
 };
 
-const CASES: [(&str, Tool); 15] = [
+/// What others are measured above.
+const EMPTY: Tool = Tool::Bare(Yardstick::Empty);
+
+const CASES: [(&str, Tool); 16] = [
     ("nothing", Tool::Nothing),
-    ("empty program", Tool::Empty),
+    ("empty program", EMPTY),
+    (
+        "clock and a line in a ring buffer",
+        Tool::Bare(Yardstick::Least),
+    ),
     ("tcpdwell", Tool::Trace(&[])),
     (
         "tcpdwell, TIME_WAIT by fentry",
@@ -106,10 +113,10 @@ pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> R
     }
     let of = |tool| cases.iter().position(|(_, other)| *other == tool);
     let alone = of(Tool::Nothing).map_or(&[][..], |case| &all[case].clock_ns);
-    let empty = of(Tool::Empty).context("the empty program is among the cases")?;
+    let empty = of(EMPTY).context("the empty program is among the cases")?;
     let empty = Spread::of(all[empty].loads[0].iter().map(|t| per_transition(t, 0.0))).median;
     let costs = cases.iter().zip(&all).map(|((case, tool), rounds)| {
-        let less = if *tool == Tool::Empty { 0.0 } else { empty };
+        let less = if *tool == EMPTY { 0.0 } else { empty };
         let longer = rounds.clock_ns.iter().zip(alone).map(|(with, without)| {
             if *tool == Tool::Nothing {
                 *with

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use tracer::ebpf::Yardstick;
 
 use crate::{
     Effort, load,
@@ -16,9 +17,13 @@ const THREADS: u8 = 2;
 /// is shown as lost, and not as told. More than one transition in so many is our fault.
 const RARE: u64 = 100_000;
 
-const CASES: [(&str, Tool); 9] = [
+const CASES: [(&str, Tool); 10] = [
     ("nothing", Tool::Nothing),
-    ("empty program", Tool::Empty),
+    ("empty program", Tool::Bare(Yardstick::Empty)),
+    (
+        "clock and a line in a ring buffer",
+        Tool::Bare(Yardstick::Least),
+    ),
     ("tcpdwell record", Tool::Record),
     ("tcpdwell trace, ndjson", Tool::Trace(&[])),
     ("tcpdwell report", Tool::Report),

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use tempfile::TempDir;
-use tracer::ebpf::{EmptyProgram, ProgramCost, programs};
+use tracer::ebpf::{AttachedYardstick, ProgramCost, Yardstick, programs};
 
 use crate::{load::MARK, watching::Watching};
 
@@ -21,7 +21,8 @@ use crate::{load::MARK, watching::Watching};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     Nothing,
-    Empty,
+    /// A program that is none of a tool.
+    Bare(Yardstick),
     /// `tcpdwell trace` to NDJSON in a file, with these further arguments.
     Trace(&'static [&'static str]),
     /// `tcpdwell record`.
@@ -80,7 +81,7 @@ impl Place {
 /// A tool that watches.
 pub enum Running {
     Nothing,
-    Empty { _attached: EmptyProgram },
+    Bare { _attached: AttachedYardstick },
     Process(Watching),
 }
 
@@ -111,7 +112,7 @@ pub fn possible(
     for (case, tool) in cases {
         match tool.start(place).and_then(Running::stop) {
             Ok(_) => found.push((*case, *tool)),
-            Err(error) if matches!(tool, Tool::Nothing | Tool::Empty | Tool::Trace([])) => {
+            Err(error) if matches!(tool, Tool::Nothing | Tool::Bare(_) | Tool::Trace([])) => {
                 return Err(error);
             }
             Err(error) => {
@@ -144,9 +145,9 @@ impl Tool {
         };
         Ok(Running::Process(match self {
             Self::Nothing => return Ok(Running::Nothing),
-            Self::Empty => {
-                return Ok(Running::Empty {
-                    _attached: EmptyProgram::attach()?,
+            Self::Bare(yardstick) => {
+                return Ok(Running::Bare {
+                    _attached: yardstick.attach()?,
                 });
             }
             Self::Trace(arguments) => {
@@ -191,7 +192,7 @@ impl Tool {
             Ok(count)
         };
         match self {
-            Self::Nothing | Self::Empty | Self::Report | Self::Aggregate => Ok(None),
+            Self::Nothing | Self::Bare(_) | Self::Report | Self::Aggregate => Ok(None),
             Self::Trace(_) | Self::Tcpstates | Self::Bpftrace => {
                 let file = File::open(&written).context("reading what was written")?;
                 count(file).map(Some)
@@ -245,7 +246,7 @@ impl Running {
     pub fn programs(&self) -> Result<Vec<ProgramCost>> {
         let ids = match self {
             Self::Nothing => return Ok(Vec::new()),
-            Self::Empty { .. } => crate::watching::program_ids("self")?,
+            Self::Bare { .. } => crate::watching::program_ids("self")?,
             Self::Process(watching) => watching.program_ids()?,
         };
         let mut found = programs()?;

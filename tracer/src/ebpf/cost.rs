@@ -3,16 +3,26 @@
 //! For `cargo xtask bench`. The kernel counts run time only while somebody asks for it (5.8,
 //! `BPF_ENABLE_STATS`), and the asking costs each run some 40 ns: the empty program shows how much.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{
+    convert::Infallible,
+    os::fd::OwnedFd,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::RingBuf,
     programs::{BtfTracePoint, ProgramInfo, loaded_programs},
     sys::{Stats, enable_stats},
 };
 
-use super::{counters, object};
+use super::{counters, load, object, probes::TRACEPOINT};
+
+/// How often a yardstick's ring buffer is emptied: as `source::live` does it.
+const BATCH_DELAY: Duration = Duration::from_millis(40);
 
 /// The kernel counts run times as long as this lives.
 #[derive(Debug)]
@@ -65,34 +75,75 @@ fn cost(info: &ProgramInfo) -> Result<ProgramCost> {
     })
 }
 
-/// A program that does nothing, attached where ours are: what they are measured against. Dropping
-/// it detaches.
-pub struct EmptyProgram {
-    _ebpf: Ebpf,
+/// Programs that ours are measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yardstick {
+    /// Does nothing.
+    Empty,
+    /// Tells that something changed, and when: the clock, and a line in the ring buffer, which is emptied as
+    /// a live trace does it.
+    Least,
 }
 
-impl EmptyProgram {
-    /// Loads and attaches it.
-    pub fn attach() -> Result<Self> {
+impl Yardstick {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Empty => "set_state_empty",
+            Self::Least => "set_state_least",
+        }
+    }
+
+    /// Attaches it where ours are, until what comes back is dropped.
+    pub fn attach(self) -> Result<AttachedYardstick> {
         let btf = Btf::from_sys_fs().context("the kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("EVENTS", 4096)
             .load(object::bytes())
             .context("creating the maps")?;
-        let program: &mut BtfTracePoint = ebpf
-            .program_mut("set_state_empty")
-            .context("the object has no program set_state_empty")?
-            .try_into()?;
+        let program: &mut BtfTracePoint = load::program(&mut ebpf, self.program())?;
         program
-            .load("inet_sock_set_state", &btf)
-            .context("loading set_state_empty")?;
-        program.attach().context("attaching set_state_empty")?;
-        Ok(Self { _ebpf: ebpf })
+            .load(TRACEPOINT, &btf)
+            .map_err(load::loading(self.program()))?;
+        program
+            .attach()
+            .with_context(|| format!("attaching {}", self.program()))?;
+        let ring = RingBuf::try_from(load::take_map(&mut ebpf, "EVENTS")?);
+        let mut ring = ring.context("mapping the ring buffer")?;
+        let (end, ended) = mpsc::channel::<Infallible>();
+        let reader = thread::Builder::new()
+            .name("yardstick".to_owned())
+            .spawn(move || {
+                while ended.recv_timeout(BATCH_DELAY) == Err(RecvTimeoutError::Timeout) {
+                    while ring.next().is_some() {}
+                }
+            })
+            .context("starting the thread that empties the ring buffer")?;
+        Ok(AttachedYardstick {
+            _ebpf: ebpf,
+            end: Some(end),
+            reader: Some(reader),
+        })
     }
 }
 
-impl std::fmt::Debug for EmptyProgram {
+/// See [`Yardstick::attach`].
+pub struct AttachedYardstick {
+    _ebpf: Ebpf,
+    end: Option<Sender<Infallible>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Drop for AttachedYardstick {
+    fn drop(&mut self) {
+        self.end.take();
+        if let Some(reader) = self.reader.take() {
+            // It can't fail, and nobody is here to be told.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for AttachedYardstick {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmptyProgram").finish_non_exhaustive()
+        f.debug_struct("AttachedYardstick").finish_non_exhaustive()
     }
 }

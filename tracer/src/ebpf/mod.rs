@@ -22,7 +22,7 @@ mod types;
 
 pub use btf::{Btf, BtfError};
 pub use capability::{Capabilities, drop_privileges, keep_privileges_to_look};
-pub use cost::{EmptyProgram, ProgramCost, RunStats, programs};
+pub use cost::{AttachedYardstick, ProgramCost, RunStats, Yardstick, programs};
 pub use counters::recursion_misses_in;
 pub use iterators::{Iterate, Iterators, SnapshotOptions, SnapshotSource};
 pub use kernel::{Kernel, Lockdown};
