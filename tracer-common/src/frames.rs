@@ -160,13 +160,13 @@ impl Frames {
         self.codes[bounded(place) & (MAX_BOUNDARIES - 1)]
     }
 
-    /// The innermost function of the stack that decides, by its number ([`Frame::of`]); 0: none. The
-    /// frames are return addresses, innermost first, zeros after the last.
+    /// The innermost function that decides, of so many on the stack, by its number ([`Frame::of`]); 0: none.
+    /// The frames are return addresses, innermost first, zeros after the last.
     #[inline(always)]
-    pub fn nearest<const N: usize>(&self, stack: &[u64; N]) -> u8 {
+    pub fn nearest<const N: usize>(&self, stack: &[u64; N], depth: usize) -> u8 {
         let mut i = 0;
         while i < N {
-            if stack[i] == 0 {
+            if i >= depth || stack[i] == 0 {
                 return 0;
             }
             let code = self.at(stack[i]);
@@ -236,8 +236,9 @@ mod tests {
         }
         assert!(frames.knows_validate());
         let stack = [at(0x301), at(0x210), at(0x110), 0];
-        assert_eq!(frames.nearest(&stack), Frame::Connect as u8);
-        assert_eq!(frames.nearest(&[at(0x301), 0, at(0x110)]), 0);
+        assert_eq!(frames.nearest(&stack, 4), Frame::Connect as u8);
+        assert_eq!(frames.nearest(&stack, 1), 0);
+        assert_eq!(frames.nearest(&[at(0x301), 0, at(0x110)], 3), 0);
     }
 
     #[test]

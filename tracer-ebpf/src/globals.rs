@@ -93,6 +93,10 @@ pub static TIMEWAIT_HANDLER: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static JIFFIES_PER_SECOND: Global<u32> = Global::new(0);
 
+/// How many frames of a minisock's end are asked for: `tracer_common::timewait::end_depth`.
+#[unsafe(no_mangle)]
+pub static END_DEPTH: Global<u32> = Global::new(0);
+
 /// Where a task's fields are; all zero without BTF.
 #[unsafe(no_mangle)]
 pub static TASK: Global<TaskLayout> = Global::new(TaskLayout {

@@ -15,7 +15,7 @@ use tracer_common::{
     record::{
         Aborted, FLAG_DEAD, FLAG_LOOKED, FLAG_NO_FILE, FLAG_RCV_SHUTDOWN, FLAG_SEND_SHUTDOWN,
         FLAG_TWIN, KIND_ABORTED, KIND_INTO_TIMEWAIT, KIND_STATE_CHANGE, KIND_STATE_CHANGE_V4,
-        StateChange, StateChangeV4,
+        STACK_FRAMES, StateChange, StateChangeV4,
     },
     state::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, SYN_RECV,
@@ -204,7 +204,7 @@ impl Change {
                 unsafe {
                     let change = &raw mut (*record).change;
                     self.fill(change, KIND_ABORTED, flags, ts_ns, owner.tgid, beyond);
-                    timewait::take_stack(ctx, &raw mut (*record).stack);
+                    timewait::take_stack(ctx, &raw mut (*record).stack, STACK_FRAMES as u32);
                 }
             }),
             None if self.family() == AF_INET => emit::submit(self.by, |record| {

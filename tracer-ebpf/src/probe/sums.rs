@@ -37,7 +37,7 @@ use super::{
 use crate::{
     emit::{self, By},
     filter::{self, Fate},
-    globals::{HOOK_NONE, JIFFIES_PER_SECOND, SNAPSHOT_WITHOUT, TIMEWAIT_HOOK, offset},
+    globals::{END_DEPTH, HOOK_NONE, JIFFIES_PER_SECOND, SNAPSHOT_WITHOUT, TIMEWAIT_HOOK, offset},
     kernel::read,
     maps::{DWELLS, FRAMES, LIVES, STACKS, SUMS},
     registers::Called,
@@ -156,8 +156,12 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     };
     let end = change.end(beyond);
     let has = |flag| end.flags & flag != 0;
-    let by_stack = (!is_heir && change.is_aborted())
-        .then(|| frames::aborted(nearest::<STACK_FRAMES, _>(ctx, change.by), knows_validate()));
+    let by_stack = (!is_heir && change.is_aborted()).then(|| {
+        frames::aborted(
+            nearest::<STACK_FRAMES, _>(ctx, change.by, STACK_FRAMES as u32),
+            knows_validate(),
+        )
+    });
     let change_of = Change {
         sk: change.sk as u64,
         at,
@@ -187,24 +191,24 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     keep(change.by, |books| books.change(&change_of));
 }
 
-/// The nearest of `N` functions on the stack that says something.
+/// The nearest of so many functions on the stack that says something.
 #[inline(always)]
-fn nearest<const N: usize, C: Called>(ctx: &C, by: By) -> Option<Frame> {
-    Frame::of(nearest_code::<N, C>(ctx, by))
+fn nearest<const N: usize, C: Called>(ctx: &C, by: By, depth: u32) -> Option<Frame> {
+    Frame::of(nearest_code::<N, C>(ctx, by, depth))
 }
 
 /// By its number: the verifier takes all ways here for one, and goes on from there once.
 #[inline(never)]
-fn nearest_code<const N: usize, C: Called>(ctx: &C, by: By) -> u8 {
+fn nearest_code<const N: usize, C: Called>(ctx: &C, by: By, depth: u32) -> u8 {
     const { assert!(N <= STACK_FRAMES) };
     let (Some(stack), Some(frames)) = (STACKS.get_ptr_mut(by as u32), FRAMES.get(0)) else {
         return 0;
     };
     let stack = stack.cast::<[u64; N]>();
     // SAFETY: a per-CPU value that no other program uses, and has this room.
-    unsafe { take_stack(ctx, stack) };
+    unsafe { take_stack(ctx, stack, depth) };
     // SAFETY: the same.
-    frames.nearest(unsafe { &*stack })
+    frames.nearest(unsafe { &*stack }, depth as usize)
 }
 
 #[inline(always)]
@@ -222,7 +226,8 @@ pub fn ended<C: Called>(ctx: &C, tw: u64) {
     // SAFETY: no argument, no effect.
     let at = unsafe { bpf_ktime_get_ns() };
     let state = substate(tw);
-    let reason = match frames::verdict(nearest::<END_FRAMES, _>(ctx, by), state) {
+    let nearest = nearest::<END_FRAMES, _>(ctx, by, END_DEPTH.load());
+    let reason = match frames::verdict(nearest, state) {
         Verdict::Ended(reason) => reason,
         Verdict::Rearmed => {
             set_anew(by, tw, state, at);

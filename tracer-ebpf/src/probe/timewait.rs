@@ -28,7 +28,7 @@ use super::{
 use crate::{
     emit::{self, By},
     filter,
-    globals::{HOOK_TIMER, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
+    globals::{END_DEPTH, HOOK_TIMER, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, read},
     maps::ALLOCATIONS,
     registers::Called,
@@ -275,18 +275,18 @@ pub fn ended<C: Called>(ctx: &C, tw: u64) {
             (*record).reserved = 0;
             (&raw mut (*record).saddr).cast::<InMemory>().write(saddr);
             (&raw mut (*record).daddr).cast::<InMemory>().write(daddr);
-            take_stack(ctx, &raw mut (*record).stack);
+            take_stack(ctx, &raw mut (*record).stack, END_DEPTH.load());
         }
     });
 }
 
-/// Who called, and who called them.
+/// Who called, and who called them, so many; zeros after the last.
 ///
 /// # Safety
-/// `stack` must be valid for writes.
+/// `stack` must be valid for writes. The verifier refuses a depth beyond it.
 #[inline(always)]
-pub unsafe fn take_stack<C: Called, const N: usize>(ctx: &C, stack: *mut [u64; N]) {
-    let size = size_of::<[u64; N]>() as u32;
+pub unsafe fn take_stack<C: Called, const N: usize>(ctx: &C, stack: *mut [u64; N], depth: u32) {
+    let size = depth * size_of::<u64>() as u32;
     // SAFETY: the caller's promise; the helper writes at most `size` bytes.
     unsafe {
         (*stack) = [0; N];

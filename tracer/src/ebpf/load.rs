@@ -13,6 +13,7 @@ use tracer_common::{
         RegistersLayout, SnapshotLayout, SockLayout, TaskLayout, TimewaitLayout, TracepointLayout,
     },
     state::CLOSING,
+    timewait::end_depth,
 };
 
 use super::{object, probes::Options};
@@ -35,6 +36,9 @@ pub(super) struct Globals {
     /// The same: jiffies in a second; 0: not known.
     pub hz: u32,
 }
+
+/// How many frames of a minisock's end are asked for.
+const END_DEPTH: u32 = end_depth(cfg!(target_arch = "x86_64"));
 
 /// Programs that count, each for itself: `COUNTING` of the kernel programs.
 const PROGRAMS: u32 = 9;
@@ -70,6 +74,7 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
         .override_global("SNAPSHOT", &snapshot[..], true)
         .override_global("SNAPSHOT_WITHOUT", &options.snapshot.without, true)
         .override_global("TIMEWAIT_HOOK", &globals.timewait_hook, true)
+        .override_global("END_DEPTH", &END_DEPTH, true)
         .override_global("TIMEWAIT_HANDLER", &globals.timewait_handler, true)
         .override_global("JIFFIES_PER_SECOND", &globals.hz, true)
         .override_global("HAS_FILTER", &has_filter, true)
