@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tracer::engine::{
     CgroupFact, EndReason, Endpoint, Engine, Event, EventBody, Evidence, Found, FourTuple, Held,
     Limits, LostCount, Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId,
-    StateChange, TimewaitEnd, TimewaitRearmed, Transition, Update,
+    StateChange, TimewaitEnd, TimewaitRearmed, Transition, Update, Window,
 };
 
 #[derive(Debug, Deserialize)]
@@ -22,6 +22,8 @@ struct Scenario {
     why: String,
     /// Connections that may be followed at once.
     limit: Option<usize>,
+    /// Connections that a report may remember at once.
+    stories: Option<usize>,
     /// `TIME_US sock=N [cookie=N] [pid=N] [twin] [unwanted] [err=N|err=none] [shut] [file] [dead]
     /// [unread=N] [tw=N:STATE] [refused=REASON] FROM->TO LOCAL REMOTE` (with `err` the socket was
     /// looked into), `TIME_US rearmed tw=N [cookie=N] STATE`, `TIME_US end tw=N [cookie=N] [stamp=US]
@@ -304,7 +306,11 @@ fn play(path: &Path) {
         engine.handle_event(event, &mut updates);
     }
     engine.finish(&mut updates);
-    let snapshot = scenario_figures::snapshot(&engine, &updates, end);
+    let mut window = Window::default();
+    if let Some(stories) = scenario.stories {
+        window = window.with_room(stories);
+    }
+    let snapshot = scenario_figures::snapshot(window, &engine, &updates, end);
     if scenario.not_added_up.is_none() {
         let [told, added_up] = scenario_sums::both(&snapshot, &scenario_sums::sums(&events));
         let both = told.lines().zip(added_up.lines());

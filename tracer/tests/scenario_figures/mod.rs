@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 
 use tracer::engine::{
     ClosedFirst, DurationHistogram, Engine, GroupKey, GroupRow, GroupSet, Groups, Mono, Snapshot,
-    Span, StateFigures, StateSet, TcpState, Update, Window,
+    Span, StateFigures, TcpState, Update, Window,
 };
 
-/// What a window counts that began at 0, with every connection in it.
-pub fn snapshot(engine: &Engine, updates: &[Update], end: Mono) -> Snapshot {
+/// What this window counts, which began at 0, with every connection in it.
+pub fn snapshot(mut window: Window, engine: &Engine, updates: &[Update], end: Mono) -> Snapshot {
     let start = Mono(0);
-    let mut window = Window::new(StateSet::default());
     for update in updates {
         match update {
             Update::Transition(t) => window.transition(t, start, true),

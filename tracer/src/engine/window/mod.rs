@@ -51,13 +51,21 @@ pub struct Span {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Window {
     /// Only connections that were in one of these; none: all.
     states: StateSet,
     stories: HashMap<ConnId, Story>,
+    /// For so many stories.
+    room: usize,
     totals: Totals,
     groups: GroupSet,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new(StateSet::default())
+    }
 }
 
 impl Span {
@@ -126,8 +134,18 @@ impl Window {
     pub fn new(states: StateSet) -> Self {
         Self {
             states,
-            ..Self::default()
+            stories: HashMap::new(),
+            room: MAX_STORIES,
+            totals: Totals::default(),
+            groups: GroupSet::default(),
         }
+    }
+
+    /// With room for so many stories at once.
+    #[must_use]
+    pub const fn with_room(mut self, stories: usize) -> Self {
+        self.room = stories;
+        self
     }
 
     /// One transition. `wanted`: whether its connection is to be counted, as far as is known now; the
@@ -247,7 +265,7 @@ impl Window {
     }
 
     fn has_room(&self, conn: ConnId) -> bool {
-        self.stories.len() < MAX_STORIES || self.stories.contains_key(&conn)
+        self.stories.len() < self.room || self.stories.contains_key(&conn)
     }
 
     fn counts(&self, story: &Story) -> bool {
