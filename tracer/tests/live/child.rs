@@ -21,7 +21,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use crate::{spawn, test_crowd::gather};
+use crate::{spawn, test_crowd::gather, test_readers::talk};
 
 const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
 const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
@@ -30,6 +30,7 @@ const ACCEPT: &str = "TCPDWELL_LIVE_CHILD_ACCEPT";
 const HOLD: &str = "TCPDWELL_LIVE_CHILD_HOLD";
 const SERVE: &str = "TCPDWELL_LIVE_CHILD_SERVE";
 const GATHER: &str = "TCPDWELL_LIVE_CHILD_GATHER";
+const TALK: &str = "TCPDWELL_LIVE_CHILD_TALK";
 const EXIT: &str = "TCPDWELL_LIVE_CHILD_EXIT";
 
 /// Processes that end with the test, however that ends.
@@ -226,6 +227,17 @@ pub(crate) fn gathers(count: u32, to: SocketAddr) -> (Child, UnixStream) {
     (spawn::spawn(&mut command).unwrap(), ours)
 }
 
+/// A process that has so many connections to itself (see [`talk`]), and its other end of what is said.
+pub(crate) fn talks(count: usize) -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = this_program();
+    command
+        .env(TALK, count.to_string())
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
+    (spawn::spawn(&mut command).unwrap(), ours)
+}
+
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
 /// code.
 pub(crate) fn exits(command: &mut Command, code: u8) -> &mut Command {
@@ -280,6 +292,11 @@ fn child_process() {
             let mut stream = TcpStream::from(accepted);
             answer(&mut stream);
         }
+        return;
+    }
+    if let Ok(count) = env::var(TALK) {
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+        talk(count.parse().unwrap(), UnixStream::from(stdin));
         return;
     }
     let Ok(address) = env::var(ADDRESS) else {

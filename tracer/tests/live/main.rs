@@ -60,6 +60,7 @@ mod test_not_root;
 mod test_older;
 mod test_owners;
 mod test_privileges;
+mod test_readers;
 mod test_record;
 mod test_report;
 mod test_report_html;
