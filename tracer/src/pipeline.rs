@@ -18,6 +18,9 @@ use crate::{
 /// How often losses and the time of day are looked at.
 const STOCK_TAKING: Duration = Duration::from_secs(1);
 
+/// So many updates wait for the sink at most: they are read where they were written, in the nearest cache.
+const UPDATES: usize = 128;
+
 /// The parts, put together.
 pub struct Pipeline<'a, S> {
     /// Where events come from.
@@ -131,7 +134,7 @@ impl<S: EventSource> Pipeline<'_, S> {
             self.engine.handle_event(event, updates);
             // Stock was taken: told by an event, so that a recording has it at the same place.
             let stock = matches!(event.body, EventBody::Clock { .. });
-            if (stock || updates.len() >= 1024) && self.show(updates, shown)? == Flow::Enough {
+            if (stock || updates.len() >= UPDATES) && self.show(updates, shown)? == Flow::Enough {
                 break;
             }
             if stock {

@@ -17,7 +17,7 @@ use crate::{
     report::Spread,
     synthetic::{RECORD, Synthetic},
     tool::Place,
-    user::thread_time,
+    user::{UPDATES, thread_time},
 };
 
 const REPEATS: usize = 5;
@@ -124,7 +124,7 @@ fn replay(file: PathBuf, expected: usize) -> Result<()> {
         while source.next_batch(None, &mut events).await? {
             for event in events.drain(..) {
                 engine.handle_event(&event, &mut updates);
-                if updates.len() >= 1024 {
+                if updates.len() >= UPDATES {
                     black_box(&updates[..]);
                     updates.clear();
                 }

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// As in `source::live`.
-const BATCH: usize = 32_768;
+const BATCH: usize = 4096;
 /// As in `pipeline`.
-const UPDATES: usize = 1024;
+pub const UPDATES: usize = 128;
 /// As in `sink::Output`.
 const CHUNK: usize = 64 * 1024;
 
