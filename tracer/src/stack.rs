@@ -4,7 +4,7 @@
 //! One classifier for every rung: the frames are the same whether a function hook or the timer's
 //! tracepoint took the stack. What is not known is unknown, never guessed.
 
-use std::collections::BTreeMap;
+use std::io::{self, BufRead};
 
 use tracer_common::frames::{self, Frames};
 pub use tracer_common::frames::{Frame, Verdict};
@@ -55,25 +55,36 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// From all of the kernel's symbols by address. Those of a kernel that hides them (all at 0) are
-    /// none.
-    pub fn new(all: &BTreeMap<u64, String>) -> Self {
+    /// From `/proc/kallsyms`: `ADDRESS TYPE NAME`, and a module's name after a tab. Those of a kernel that
+    /// hides them (all at 0) are none.
+    ///
+    /// Read here, as they come: a map of all 120,000 by address, which is what aya makes of them, was most
+    /// of what a start waited for, and of several names of one function it keeps one.
+    pub fn read(mut kallsyms: impl BufRead) -> io::Result<Self> {
         let mut symbols = Self::default();
-        let ends = all.keys().copied().skip(1).chain([u64::MAX]);
-        for ((&start, name), end) in all.iter().zip(ends) {
-            // Parts of a function that the compiler moved away: `__run_timers.part.0`.
-            let name = name.split('.').next().unwrap_or_default();
-            if start == 0 {
-                continue;
+        let mut starts = Vec::new();
+        let mut line = Vec::new();
+        while kallsyms.read_until(b'\n', &mut line)? > 0 {
+            if let Some((start, name)) = symbol(&line).filter(|(start, _)| *start != 0) {
+                starts.push(start);
+                if let Some((_, frame)) = FRAMES.iter().find(|(known, _)| known.as_bytes() == name)
+                {
+                    symbols.ranges.push((start, u64::MAX, *frame));
+                }
+                if name == TIMER_HANDLER.as_bytes() {
+                    symbols.handler.get_or_insert(start);
+                }
             }
-            if let Some((_, frame)) = FRAMES.iter().find(|(known, _)| *known == name) {
-                symbols.ranges.push((start, end, *frame));
-            }
-            if name == TIMER_HANDLER {
-                symbols.handler.get_or_insert(start);
-            }
+            line.clear();
         }
-        symbols
+        starts.sort_unstable();
+        symbols.ranges.sort_by_key(|(start, ..)| *start);
+        symbols.ranges.dedup_by_key(|(start, ..)| *start);
+        for (start, end, _) in &mut symbols.ranges {
+            let next = starts.partition_point(|other| other <= start);
+            *end = starts.get(next).copied().unwrap_or(u64::MAX);
+        }
+        Ok(symbols)
     }
 
     /// Whether nothing is known.
@@ -116,9 +127,24 @@ impl Symbols {
     }
 }
 
+/// Address and name in a line; of a part of a function that the compiler moved away
+/// (`__run_timers.part.0`) the function's.
+fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut fields = line.split(u8::is_ascii_whitespace);
+    let address = str::from_utf8(fields.next()?).ok()?;
+    let address = u64::from_str_radix(address, 16).ok()?;
+    let name = fields.nth(1)?;
+    Some((address, name.split(|byte| *byte == b'.').next()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_all(all: &[(u64, &str)]) -> Symbols {
+        let lines = all.iter().map(|(at, name)| format!("{at:016x} t {name}\n"));
+        Symbols::read(lines.collect::<String>().as_bytes()).unwrap()
+    }
 
     fn symbols() -> Symbols {
         let all = [
@@ -132,8 +158,7 @@ mod tests {
             (0x8000, "tw_timer_handler"),
             (0x9000, "__inet_hash_connect"),
         ];
-        let all = all.map(|(at, name)| (at, name.to_owned()));
-        Symbols::new(&all.into_iter().collect())
+        of_all(&all)
     }
 
     fn of(stack: &[u64], state: TcpState) -> Verdict {
@@ -161,23 +186,20 @@ mod tests {
 
     #[test]
     fn whose_rst_ended_a_closed_socket() {
-        let mut all: BTreeMap<u64, String> = [
+        let all = [
             (0x1000, "tcp_reset"),
             (0x2000, "tcp_validate_incoming"),
             (0x3000, "tcp_rcv_state_process"),
             (0x4000, "tcp_v4_rcv"),
-        ]
-        .map(|(at, name)| (at, name.to_owned()))
-        .into();
-        let symbols = Symbols::new(&all);
+        ];
+        let symbols = of_all(&all);
         let of_the_peer = [0x1010, 0x2010, 0x3010, 0x4010];
         let of_ours = [0x1010, 0x3010, 0x4010];
         assert_eq!(symbols.aborted(&of_the_peer), EndReason::Reset);
         assert_eq!(symbols.aborted(&of_ours), EndReason::DataAfterClose);
         assert_eq!(symbols.aborted(&[0x1010, 0]), EndReason::Unknown);
         // Inlined: then both look the same.
-        all.remove(&0x2000);
-        let without = Symbols::new(&all);
+        let without = of_all(&[all[0], all[2], all[3]]);
         assert_eq!(without.aborted(&of_ours), EndReason::Unknown);
     }
 
@@ -189,7 +211,24 @@ mod tests {
 
     #[test]
     fn hidden_addresses_are_none() {
-        let all = [(0, "tcp_v4_rcv".to_owned())].into_iter().collect();
-        assert!(Symbols::new(&all).is_empty());
+        assert!(of_all(&[(0, "tcp_v4_rcv")]).is_empty());
+    }
+
+    #[test]
+    fn lines_of_all_kinds_are_understood() {
+        let text = b"ffffffffc0001000 t nf_other\t[nf_tables]\n\
+            ffffffff81002000 t __do_nothing\n\
+            ffffffff81002000 T tcp_v4_rcv\n\
+            nothing\n\
+            \xff\xff t t\n\
+            ffffffff81001000 t call_timer_fn.isra.0\n\
+            ffffffff81003000 D tw_timer_handler";
+        let symbols = Symbols::read(&text[..]).unwrap();
+        let nearest = |address| symbols.nearest(&[address]);
+        assert_eq!(nearest(0xffff_ffff_8100_1ff0), Some(Frame::Expiry));
+        assert_eq!(nearest(0xffff_ffff_8100_2ff0), Some(Frame::Receive));
+        assert_eq!(nearest(0xffff_ffff_8100_3ff0), Some(Frame::Expiry));
+        assert_eq!(nearest(0xffff_ffff_c000_1010), None);
+        assert_eq!(symbols.handler(), Some(0xffff_ffff_8100_3000));
     }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     programs::{Iter, iter::IterLink},
 };
 
@@ -59,7 +59,7 @@ impl Iterators {
     pub fn load(kernel: &Kernel, options: &Options) -> Result<Self> {
         let types = Types::resolve(kernel)?;
         types.snapshot.context("the kernel's BTF")?;
-        let mut ebpf = load(options, &types.globals)?;
+        let mut ebpf = load(EbpfLoader::new(), options, &types.globals)?;
         timewait::load_iterators(&mut ebpf, &types.btf)?;
         Ok(Self(ebpf))
     }

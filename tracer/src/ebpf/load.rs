@@ -46,8 +46,9 @@ const PROGRAMS: u32 = 9;
 /// States that somebody stays in: the last is CLOSING.
 pub(super) const STATES: u32 = CLOSING as u32 + 1;
 
-/// The object, its maps made, nothing loaded yet.
-pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
+/// The object, its maps made, nothing loaded yet. Making the loader reads and parses the kernel's BTF: where
+/// something is waited for, the caller does it meanwhile.
+pub(super) fn load(loader: EbpfLoader<'_>, options: &Options, globals: &Globals) -> Result<Ebpf> {
     let (sock, task) = (globals.sock.words(), globals.task.words());
     let tracepoint = globals.tracepoint.words();
     let registers = globals.registers.words();
@@ -62,7 +63,9 @@ pub(super) fn load(options: &Options, globals: &Globals) -> Result<Ebpf> {
     let snapshot = globals.snapshot.words();
     let adds_up = globals.connections > 0;
     let entries = |count: u32| if adds_up { count } else { 1 };
-    EbpfLoader::new()
+    // For as long as what it is given here.
+    let mut loader: EbpfLoader<'_> = loader;
+    loader
         .override_global("SOCK", &sock[..], true)
         .override_global("TASK", &task[..], true)
         .override_global("TRACEPOINT", &tracepoint[..], true)

@@ -1,13 +1,12 @@
 //! Loads and attaches the programs: the best rung that this kernel takes.
 
-use std::{cell::LazyCell, thread};
+use std::{cell::LazyCell, fs::File, io::BufReader, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{ProgramFd, RawTracePoint, TracePoint, iter::IterLink},
-    util::kernel_symbols,
 };
 use aya_log::EbpfLogger;
 use log::LevelFilter;
@@ -32,6 +31,9 @@ use crate::{
 };
 
 pub(super) const TRACEPOINT: &str = "inet_sock_set_state";
+
+/// The kernel's symbols.
+const KALLSYMS: &str = "/proc/kallsyms";
 
 /// Where state changes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,12 +238,15 @@ impl Probes {
         };
         if let Some(source) = timewait {
             timewait::require(source, types).map_err(unavailable)?;
+        }
+        let loader = EbpfLoader::new();
+        if let Some(source) = timewait {
             globals.timewait_hook = source.hook();
             if source == TimewaitSource::Timer {
                 globals.timewait_handler = symbols.handler().ok_or_else(hidden)?;
             }
         }
-        let mut ebpf = load(options, &globals)?;
+        let mut ebpf = load(loader, options, &globals)?;
         let btf = &types.btf;
         // What tells of minisocks is attached before what relies on it.
         let mut others = Attached::default();
@@ -359,7 +364,7 @@ impl Probes {
             task: task.unwrap_or_default(),
             ..Globals::default()
         };
-        let mut ebpf = load(options, &globals)?;
+        let mut ebpf = load(EbpfLoader::new(), options, &globals)?;
         let witness = "set_state_witness";
         let program_of_it: &mut RawTracePoint = program(&mut ebpf, witness)?;
         program_of_it.load().map_err(loading(witness))?;
@@ -547,7 +552,13 @@ impl Iterate for Probes {
 /// as long.
 fn symbols(options: &Options) -> LazyCell<Symbols, impl FnOnce() -> Symbols> {
     let by_stack = |source: &TimewaitSource| *source != TimewaitSource::Sampling;
-    let read = || Symbols::new(&kernel_symbols().unwrap_or_default());
+    let read = || {
+        let read = File::open(KALLSYMS).and_then(|file| Symbols::read(BufReader::new(file)));
+        read.unwrap_or_else(|error| {
+            log::warn!("'{KALLSYMS}': {error}; why a TIME_WAIT ended is not known");
+            Symbols::default()
+        })
+    };
     let reading = (options.timewait.iter().any(by_stack)).then(|| thread::spawn(read));
     LazyCell::new(move || reading.and_then(|t| t.join().ok()).unwrap_or_default())
 }

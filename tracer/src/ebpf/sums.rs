@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray},
     programs::{ProgramFd, iter::IterLink},
 };
@@ -83,7 +83,7 @@ impl SumProbes {
             log_level: LevelFilter::Off,
             ..wanted.options.clone()
         };
-        let mut ebpf = load(&options, &globals)?;
+        let mut ebpf = load(EbpfLoader::new(), &options, &globals)?;
         prepare(&mut ebpf, &options, &rungs.symbols)?;
         let mut minisocks = Attached::default();
         if let Some(source) = rungs.timewait {

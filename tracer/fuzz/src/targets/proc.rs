@@ -1,7 +1,5 @@
 //! Text of /proc: what the tool reads itself, and what it has `procfs` read.
 
-use std::collections::BTreeMap;
-
 use procfs::{
     FromRead as _, ProcessCGroups,
     process::{StatM, Status},
@@ -54,19 +52,18 @@ fn run(bytes: &[u8]) {
     let _ = state_in(bytes);
     let _ = StatM::from_read(bytes);
     let _ = max_open_files(&text);
-    symbols(&text);
+    symbols(bytes, &text);
 }
 
 /// As `/proc/kallsyms` has them.
-fn symbols(text: &str) {
-    let symbols = text.lines().filter_map(|line| {
-        let (address, rest) = line.split_once(' ')?;
-        let address = u64::from_str_radix(address, 16).ok()?;
-        Some((address, rest.split_once(' ')?.1.to_owned()))
-    });
-    let all: BTreeMap<u64, String> = symbols.collect();
-    let symbols = Symbols::new(&all);
-    let stack: Vec<u64> = all.keys().copied().collect();
+fn symbols(bytes: &[u8], text: &str) {
+    let Ok(symbols) = Symbols::read(bytes) else {
+        return;
+    };
+    let words = text.split_whitespace();
+    let stack: Vec<u64> = words
+        .filter_map(|word| u64::from_str_radix(word, 16).ok())
+        .collect();
     let _ = symbols.nearest(&stack);
     let _ = symbols.aborted(&stack);
     let _ = symbols.frames();
