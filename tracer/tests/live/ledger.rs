@@ -199,13 +199,7 @@ impl Ledger {
         };
         match ending {
             Ending::ClientFirst | Ending::ServerFirst => {
-                // Whoever looks at open files (another test's tool) has a file for a moment, and closes it
-                // if its owner has meanwhile. On an emulated CPU that moment is long.
-                let sent = if is_scaled_down() {
-                    noticed
-                } else {
-                    first_close.after
-                };
+                let (sent, answered) = (done(first_close, noticed), done(second_close, OPEN));
                 first.extend([
                     step("ESTABLISHED", "FIN_WAIT1", first_close.before, sent),
                     step("FIN_WAIT1", "FIN_WAIT2", first_close.before, OPEN),
@@ -215,22 +209,13 @@ impl Ledger {
                 ]);
                 second.extend([
                     step("ESTABLISHED", "CLOSE_WAIT", first_close.before, noticed),
-                    step(
-                        "CLOSE_WAIT",
-                        "LAST_ACK",
-                        second_close.before,
-                        second_close.after,
-                    ),
+                    step("CLOSE_WAIT", "LAST_ACK", second_close.before, answered),
                     step("LAST_ACK", "CLOSE", second_close.before, OPEN),
                 ]);
             }
             Ending::ClientResets | Ending::ServerResets => {
-                first.push(step(
-                    "ESTABLISHED",
-                    "CLOSE",
-                    first_close.before,
-                    first_close.after,
-                ));
+                let sent = done(first_close, noticed);
+                first.push(step("ESTABLISHED", "CLOSE", first_close.before, sent));
                 second.push(step("ESTABLISHED", "CLOSE", first_close.before, noticed));
             }
         }
@@ -268,7 +253,7 @@ impl Ledger {
     pub(crate) fn listener(&mut self, netns: u32, address: SocketAddr, listen: Span, close: Span) {
         let steps = vec![
             step("CLOSE", "LISTEN", listen.before, listen.after),
-            step("LISTEN", "CLOSE", close.before, close.after),
+            step("LISTEN", "CLOSE", close.before, done(close, OPEN)),
         ];
         let fate = Fate {
             closed_first: None,
@@ -288,6 +273,13 @@ impl Ledger {
             fate,
         });
     }
+}
+
+/// When a socket was closed at the latest, of which somebody has `seen` that it was. Whoever looks at open
+/// files (another test's tool) has a file for a moment, and closes it if its owner has meanwhile. On an
+/// emulated CPU that moment is long.
+fn done(close: Span, seen: u64) -> u64 {
+    if is_scaled_down() { seen } else { close.after }
 }
 
 fn step(from: &'static str, to: &'static str, earliest: u64, latest: u64) -> Step {
