@@ -23,8 +23,7 @@ use tracer_common::{
     },
     state::{CLOSE, LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT, is_listener},
     timewait::{
-        END_FRAMES, OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD, stamped,
-        timer_set,
+        OUTCOME_MADE, OUTCOME_NO_MEMORY, OUTCOME_OVERFLOW, OUTCOME_UNTOLD, stamped, timer_set,
     },
 };
 
@@ -157,10 +156,8 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     let end = change.end(beyond);
     let has = |flag| end.flags & flag != 0;
     let by_stack = (!is_heir && change.is_aborted()).then(|| {
-        frames::aborted(
-            nearest::<STACK_FRAMES, _>(ctx, change.by, STACK_FRAMES as u32),
-            knows_validate(),
-        )
+        let nearest = nearest(ctx, change.by, STACK_FRAMES as u32);
+        frames::aborted(nearest, knows_validate())
     });
     let change_of = Change {
         sk: change.sk as u64,
@@ -193,19 +190,17 @@ fn add(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
 
 /// The nearest of so many functions on the stack that says something.
 #[inline(always)]
-fn nearest<const N: usize, C: Called>(ctx: &C, by: By, depth: u32) -> Option<Frame> {
-    Frame::of(nearest_code::<N, C>(ctx, by, depth))
+fn nearest<C: Called>(ctx: &C, by: By, depth: u32) -> Option<Frame> {
+    Frame::of(nearest_code(ctx, by, depth))
 }
 
 /// By its number: the verifier takes all ways here for one, and goes on from there once.
 #[inline(never)]
-fn nearest_code<const N: usize, C: Called>(ctx: &C, by: By, depth: u32) -> u8 {
-    const { assert!(N <= STACK_FRAMES) };
+fn nearest_code<C: Called>(ctx: &C, by: By, depth: u32) -> u8 {
     let (Some(stack), Some(frames)) = (STACKS.get_ptr_mut(by as u32), FRAMES.get(0)) else {
         return 0;
     };
-    let stack = stack.cast::<[u64; N]>();
-    // SAFETY: a per-CPU value that no other program uses, and has this room.
+    // SAFETY: a per-CPU value that no other program uses.
     unsafe { take_stack(ctx, stack, depth) };
     // SAFETY: the same.
     frames.nearest(unsafe { &*stack }, depth as usize)
@@ -226,7 +221,7 @@ pub fn ended<C: Called>(ctx: &C, tw: u64) {
     // SAFETY: no argument, no effect.
     let at = unsafe { bpf_ktime_get_ns() };
     let state = substate(tw);
-    let nearest = nearest::<END_FRAMES, _>(ctx, by, END_DEPTH.load());
+    let nearest = nearest(ctx, by, END_DEPTH.load());
     let reason = match frames::verdict(nearest, state) {
         Verdict::Ended(reason) => reason,
         Verdict::Rearmed => {
