@@ -238,13 +238,11 @@ impl Probes {
         };
         if let Some(source) = timewait {
             timewait::require(source, types).map_err(unavailable)?;
+            globals.timewait_hook = source.hook();
         }
         let loader = EbpfLoader::new();
-        if let Some(source) = timewait {
-            globals.timewait_hook = source.hook();
-            if source == TimewaitSource::Timer {
-                globals.timewait_handler = symbols.handler().ok_or_else(hidden)?;
-            }
+        if timewait == Some(TimewaitSource::Timer) {
+            globals.timewait_handler = symbols.handler().ok_or_else(hidden)?;
         }
         let mut ebpf = load(loader, options, &globals)?;
         let btf = &types.btf;
