@@ -8,24 +8,18 @@ use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use tracer::ebpf::{RunStats, Yardstick};
+use tracer::ebpf::RunStats;
 
 use crate::{
     Effort, load,
     report::Spread,
-    tool::{LeftOut, Place, Running, Tool, possible},
+    tool::{Case, EMPTY, LEAST, LeftOut, Place, Running, Tool, possible},
 };
 
-/// What others are measured above.
-const EMPTY: Tool = Tool::Bare(Yardstick::Empty);
-
-const CASES: [(&str, Tool); 16] = [
+const CASES: [Case; 16] = [
     ("nothing", Tool::Nothing),
-    ("empty program", EMPTY),
-    (
-        "clock and a line in a ring buffer",
-        Tool::Bare(Yardstick::Least),
-    ),
+    EMPTY,
+    LEAST,
     ("tcpdwell", Tool::Trace(&[])),
     (
         "tcpdwell, TIME_WAIT by fentry",
@@ -113,10 +107,10 @@ pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> R
     }
     let of = |tool| cases.iter().position(|(_, other)| *other == tool);
     let alone = of(Tool::Nothing).map_or(&[][..], |case| &all[case].clock_ns);
-    let empty = of(EMPTY).context("the empty program is among the cases")?;
+    let empty = of(EMPTY.1).context("the empty program is among the cases")?;
     let empty = Spread::of(all[empty].loads[0].iter().map(|t| per_transition(t, 0.0))).median;
     let costs = cases.iter().zip(&all).map(|((case, tool), rounds)| {
-        let less = if *tool == EMPTY { 0.0 } else { empty };
+        let less = if *tool == EMPTY.1 { 0.0 } else { empty };
         let longer = rounds.clock_ns.iter().zip(alone).map(|(with, without)| {
             if *tool == Tool::Nothing {
                 *with

@@ -2,12 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use tracer::ebpf::Yardstick;
 
 use crate::{
     Effort, load,
     report::Spread,
-    tool::{LeftOut, Place, Tool, possible},
+    tool::{Case, EMPTY, LEAST, LeftOut, Place, Tool, possible},
 };
 
 const THREADS: u8 = 2;
@@ -17,13 +16,10 @@ const THREADS: u8 = 2;
 /// is shown as lost, and not as told. More than one transition in so many is our fault.
 const RARE: u64 = 100_000;
 
-const CASES: [(&str, Tool); 10] = [
+const CASES: [Case; 10] = [
     ("nothing", Tool::Nothing),
-    ("empty program", Tool::Bare(Yardstick::Empty)),
-    (
-        "clock and a line in a ring buffer",
-        Tool::Bare(Yardstick::Least),
-    ),
+    EMPTY,
+    LEAST,
     ("tcpdwell record", Tool::Record),
     ("tcpdwell trace, ndjson", Tool::Trace(&[])),
     ("tcpdwell report", Tool::Report),

@@ -39,6 +39,17 @@ pub enum Tool {
     Perf,
 }
 
+/// A case: what it is called, and what is attached.
+pub type Case = (&'static str, Tool);
+
+/// What others are measured above.
+pub const EMPTY: Case = ("empty program", Tool::Bare(Yardstick::Empty));
+/// What no tool that streams gets below.
+pub const LEAST: Case = (
+    "clock and a line in a ring buffer",
+    Tool::Bare(Yardstick::Least),
+);
+
 const SCRIPT: &str = r#"tracepoint:sock:inet_sock_set_state { printf("%-7d %-16s %-15s %-5d %-15s %-5d %d %d\n", pid, comm, ntop(args->family, args->saddr), args->sport, ntop(args->family, args->daddr), args->dport, args->oldstate, args->newstate); }"#;
 
 /// Where tools write: in memory if possible, so that no disk is measured.
@@ -103,11 +114,7 @@ pub struct LeftOut {
 
 /// Starts and ends each once: those that can't be measured here are left out, and why is said. Ours as
 /// it is by default, and what it is measured against, must work.
-pub fn possible(
-    cases: &[(&'static str, Tool)],
-    place: &Place,
-    left_out: &mut Vec<LeftOut>,
-) -> Result<Vec<(&'static str, Tool)>> {
+pub fn possible(cases: &[Case], place: &Place, left_out: &mut Vec<LeftOut>) -> Result<Vec<Case>> {
     let mut found = Vec::new();
     for (case, tool) in cases {
         match tool.start(place).and_then(Running::stop) {

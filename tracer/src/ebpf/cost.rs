@@ -106,10 +106,30 @@ impl Yardstick {
         program
             .attach()
             .with_context(|| format!("attaching {}", self.program()))?;
-        let ring = RingBuf::try_from(load::take_map(&mut ebpf, "EVENTS")?);
+        let reader = match self {
+            Self::Empty => None,
+            Self::Least => Some(Reader::start(&mut ebpf)?),
+        };
+        Ok(AttachedYardstick {
+            _ebpf: ebpf,
+            reader,
+        })
+    }
+}
+
+/// Empties a ring buffer, and throws away what was in it.
+struct Reader {
+    thread: JoinHandle<()>,
+    /// Nothing is ever sent: who drops it ends the thread.
+    end: Sender<Infallible>,
+}
+
+impl Reader {
+    fn start(ebpf: &mut Ebpf) -> Result<Self> {
+        let ring = RingBuf::try_from(load::take_map(ebpf, "EVENTS")?);
         let mut ring = ring.context("mapping the ring buffer")?;
-        let (end, ended) = mpsc::channel::<Infallible>();
-        let reader = thread::Builder::new()
+        let (end, ended) = mpsc::channel();
+        let thread = thread::Builder::new()
             .name("yardstick".to_owned())
             .spawn(move || {
                 while ended.recv_timeout(BATCH_DELAY) == Err(RecvTimeoutError::Timeout) {
@@ -117,27 +137,22 @@ impl Yardstick {
                 }
             })
             .context("starting the thread that empties the ring buffer")?;
-        Ok(AttachedYardstick {
-            _ebpf: ebpf,
-            end: Some(end),
-            reader: Some(reader),
-        })
+        Ok(Self { thread, end })
     }
 }
 
 /// See [`Yardstick::attach`].
 pub struct AttachedYardstick {
     _ebpf: Ebpf,
-    end: Option<Sender<Infallible>>,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<Reader>,
 }
 
 impl Drop for AttachedYardstick {
     fn drop(&mut self) {
-        self.end.take();
-        if let Some(reader) = self.reader.take() {
+        if let Some(Reader { thread, end }) = self.reader.take() {
+            drop(end);
             // It can't fail, and nobody is here to be told.
-            let _ = reader.join();
+            let _ = thread.join();
         }
     }
 }
