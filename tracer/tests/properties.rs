@@ -8,8 +8,8 @@ mod scenario_figures;
 use proptest::{collection::vec, prelude::*};
 use tracer::engine::{
     DurationHistogram, EndReason, Endpoint, Engine, Event, EventBody, Found, FourTuple, Held,
-    Limits, LostCount, Minisock, Mono, OwnerSource, SockId, StateChange, TcpState, TimewaitEnd,
-    TimewaitRearmed, Update, Window,
+    Limits, LostCount, Minisock, Mono, OwnerSource, Snapshot, SockId, StateChange, TcpState,
+    TimewaitEnd, TimewaitRearmed, Update, Window,
 };
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -163,6 +163,19 @@ fn play(events: &[Event], limit: usize) -> (Engine, Vec<Update>) {
     (engine, updates)
 }
 
+/// What this window counts of it, which has to balance.
+fn balanced(
+    window: Window,
+    events: &[Event],
+    limit: usize,
+) -> Result<(Engine, Snapshot), TestCaseError> {
+    let (engine, updates) = play(events, limit);
+    let end = events.iter().map(|e| e.at).max().unwrap_or_default();
+    let snapshot = scenario_figures::snapshot(window, &engine, &updates, end);
+    scenario_figures::balance(&snapshot).map_err(TestCaseError::fail)?;
+    Ok((engine, snapshot))
+}
+
 proptest! {
     #[test]
     fn every_state_change_is_told_or_accounted_for(events in events(), limit in 0..8usize) {
@@ -184,19 +197,12 @@ proptest! {
         limit in 0..8usize,
         room in 0..8usize,
     ) {
-        let (engine, updates) = play(&events, limit);
-        let end = events.iter().map(|e| e.at).max().unwrap_or_default();
-        let window = Window::default().with_room(room);
-        let snapshot = scenario_figures::snapshot(window, &engine, &updates, end);
-        scenario_figures::balance(&snapshot).map_err(TestCaseError::fail)?;
+        balanced(Window::default().with_room(room), &events, limit)?;
     }
 
     #[test]
     fn a_window_balances_and_agrees_with_the_engine(events in events(), limit in 0..8usize) {
-        let (engine, updates) = play(&events, limit);
-        let end = events.iter().map(|e| e.at).max().unwrap_or_default();
-        let snapshot = scenario_figures::snapshot(Window::default(), &engine, &updates, end);
-        scenario_figures::balance(&snapshot).map_err(TestCaseError::fail)?;
+        let (engine, snapshot) = balanced(Window::default(), &events, limit)?;
         for state in TcpState::ALL {
             // A garbled opening is no life: the engine counts what nobody was in.
             if state == TcpState::Close || state == TcpState::Listen {

@@ -78,6 +78,21 @@ fn this_program() -> Command {
     command
 }
 
+/// Starts it with a unix socket as its stdin, of which this is our end.
+fn talking(mut command: Command) -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    command
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
+    (spawn::spawn(&mut command).unwrap(), ours)
+}
+
+/// The end that a child of [`talking`] has.
+fn stdin_socket() -> UnixStream {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    UnixStream::from(stdin)
+}
+
 /// What a child finds as its stdin.
 fn copy_of(listener: &TcpListener) -> Stdio {
     let inherited: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
@@ -152,15 +167,9 @@ pub(crate) fn holds(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
 /// A process that is sent a descriptor over a unix socket and holds it, until it is killed. It has it
 /// when this returns; ours is closed.
 pub(crate) fn receives(socket: impl Into<std::os::fd::OwnedFd>) -> Child {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut command = this_program();
-    command
-        .env(HOLD, "received")
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = spawn::spawn(&mut command).unwrap();
-    drop(command);
+    command.env(HOLD, "received").stderr(Stdio::null());
+    let (child, mut ours) = talking(command);
     send(&ours, socket);
     ours.read_exact(&mut [0]).unwrap();
     child
@@ -217,25 +226,18 @@ pub(crate) fn inherits<T: AsFd>(sockets: &[T]) -> Child {
 
 /// A process that makes so many others, each of which connects once (see [`gather`]); what they tell.
 pub(crate) fn gathers(count: u32, to: SocketAddr) -> (Child, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = this_program();
     command
         .env(GATHER, count.to_string())
-        .env(ADDRESS, to.to_string())
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::null());
-    (spawn::spawn(&mut command).unwrap(), ours)
+        .env(ADDRESS, to.to_string());
+    talking(command)
 }
 
 /// A process that has so many connections to itself (see [`talk`]), and its other end of what is said.
 pub(crate) fn talks(count: usize) -> (Child, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = this_program();
-    command
-        .env(TALK, count.to_string())
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stdout(Stdio::null());
-    (spawn::spawn(&mut command).unwrap(), ours)
+    command.env(TALK, count.to_string());
+    talking(command)
 }
 
 /// Makes a process that this one starts (or that one's child) connect to itself, and exit with this
@@ -278,10 +280,7 @@ fn child_process() {
         return;
     }
     if let Some(how) = env::var_os(HOLD) {
-        let _held = (how == "received").then(|| {
-            let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-            receive(&mut UnixStream::from(stdin))
-        });
+        let _held = (how == "received").then(|| receive(&mut stdin_socket()));
         // Nobody kills it when a test fails.
         std::thread::sleep(std::time::Duration::from_mins(1));
         return;
@@ -295,8 +294,7 @@ fn child_process() {
         return;
     }
     if let Ok(count) = env::var(TALK) {
-        let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-        talk(count.parse().unwrap(), UnixStream::from(stdin));
+        talk(count.parse().unwrap(), stdin_socket());
         return;
     }
     let Ok(address) = env::var(ADDRESS) else {

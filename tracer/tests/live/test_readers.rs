@@ -3,12 +3,12 @@
 
 use std::{
     collections::HashMap,
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
 };
 
 use crate::{
-    child,
+    child, hidden,
     netns::Netns,
     skip::{Noise, scaled, turn},
     tool::{self, Tool, trace},
@@ -22,7 +22,7 @@ const EACH: usize = 7000;
 
 /// What each process does: so many connections to itself, all open at once; the accepting end reads, and
 /// reads again when `peer` says so; then all are closed by the connecting end.
-pub(crate) fn talk(count: usize, mut peer: impl std::io::Read + std::io::Write) {
+pub(crate) fn talk(count: usize, mut peer: impl Read + Write) {
     fn pass_a_byte((client, server): &mut (TcpStream, TcpStream)) {
         client.write_all(b"x").unwrap();
         server.read_exact(&mut [0]).unwrap();
@@ -91,14 +91,10 @@ fn each_of_many_accepted_has_its_owner() {
             *told.entry(pid).or_default() += 1;
         }
     }
-    // What this machine hides, the tool has noticed (see `hidden.rs`).
     let missing: usize = pids
         .iter()
         .map(|pid| each - told.remove(pid).unwrap_or_default())
         .sum();
     assert!(told.is_empty(), "not of ours: {told:?}");
-    assert!(
-        missing <= 2 && missing as u64 <= completeness.irregular,
-        "{missing} are missing: {completeness:?}"
-    );
+    hidden::only(missing, &completeness);
 }
