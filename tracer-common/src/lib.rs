@@ -12,6 +12,7 @@
 pub mod address;
 pub mod books;
 pub mod buckets;
+pub mod cast;
 pub mod closing;
 pub mod counters;
 pub mod filter;

@@ -137,6 +137,10 @@ pub static TRACEPOINT: Global<TracepointLayout> = Global::new(TracepointLayout {
     daddr_v6: 0,
 });
 
+/// [`tracer_common::cast::STRUCT`] in the kernel's BTF; 0: `bpf_rdonly_cast` is not there (6.2).
+#[unsafe(no_mangle)]
+pub static CAST_TO: Global<u32> = Global::new(0);
+
 /// Whether `bpf_get_socket_cookie` is there for tracing programs (5.12).
 #[unsafe(no_mangle)]
 pub static HAS_COOKIE: Global<u32> = Global::new(0);

@@ -1,9 +1,19 @@
-//! Reading the kernel's memory: directly where the verifier knows the type, by helper elsewhere.
+//! Reading the kernel's memory: directly where the verifier knows the type, or takes our word for it
+//! ([`tracer_common::cast`]), by helper elsewhere.
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
+use core::{
+    ffi::c_void,
+    mem::{self, MaybeUninit},
+    ptr::read_volatile,
+};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use tracer_common::address;
+use tracer_common::{
+    address,
+    cast::{PLACEHOLDER, WORDS},
+};
+
+use crate::globals::CAST_TO;
 
 /// An address as two words in memory order: bytes one by one would cost sixteen stores.
 pub type InMemory = [u64; 2];
@@ -38,12 +48,31 @@ pub unsafe fn load<T: Copy>(base: *const u8, offset: usize) -> T {
 /// Reads a number anywhere in the kernel's memory; 0 when it cannot be read.
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: usize) -> T {
+    if has_cast() {
+        // SAFETY: see `cast`.
+        return unsafe { load(cast(base + offset as u64), 0) };
+    }
     let mut number = MaybeUninit::<T>::uninit();
     // SAFETY: room for one, and then all of it is written.
     unsafe {
         copy(base + offset as u64, number.as_mut_ptr());
         number.assume_init()
     }
+}
+
+#[inline(always)]
+fn has_cast() -> bool {
+    CAST_TO.load() != 0
+}
+
+/// A pointer that [`WORDS`] words can be loaded through; where there is nothing they are zero.
+#[inline(always)]
+fn cast(at: u64) -> *const u8 {
+    // SAFETY: the tool has put `bpf_rdonly_cast` in its place, or nobody comes here.
+    let cast: unsafe extern "C" fn(u64, u32) -> *const u8 =
+        unsafe { mem::transmute(PLACEHOLDER as usize) };
+    // SAFETY: it takes any number.
+    unsafe { cast(at, CAST_TO.load()) }
 }
 
 /// Writes all of `to`: zeros where the address is bad (`bpf_probe_read_kernel_common`,
@@ -69,6 +98,15 @@ impl<const N: usize> Words<N> {
     /// Reads them in place: a copy would cost the verifier more than the machine.
     #[inline(always)]
     pub fn read(&mut self, base: u64) {
+        const { assert!(N <= WORDS) };
+        if has_cast() {
+            let there = cast(base);
+            for (i, word) in self.0.iter_mut().enumerate() {
+                // SAFETY: see `cast`.
+                *word = unsafe { load(there, i * size_of::<u64>()) };
+            }
+            return;
+        }
         // SAFETY: they are our own.
         unsafe { copy(base, &raw mut self.0) };
     }

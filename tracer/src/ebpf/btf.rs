@@ -135,10 +135,15 @@ impl<'a> Btf<'a> {
     }
 
     fn struct_named(&self, name: &str) -> Option<Type<'a>> {
-        self.starts
-            .iter()
-            .filter_map(|start| self.type_at(*start as usize).ok())
-            .find(|t| t.kind == kind::STRUCT && self.name(t.name) == name.as_bytes())
+        self.named(kind::STRUCT, name).map(|(_, ty)| ty)
+    }
+
+    /// The first of this kind and name, with its number.
+    fn named(&self, kind: u32, name: &str) -> Option<(u32, Type<'a>)> {
+        (1..)
+            .zip(&self.starts)
+            .filter_map(|(id, start)| Some((id, self.type_at(*start as usize).ok()?)))
+            .find(|(_, ty)| ty.kind == kind && self.name(ty.name) == name.as_bytes())
     }
 
     /// The offset in bytes of a member, `sock.sk_lock.owned`; anonymous structs and unions need not
@@ -175,13 +180,19 @@ impl<'a> Btf<'a> {
         ty.is_some_and(|ty| ty.kind == kind::PTR)
     }
 
+    /// The number of a struct, by which the kernel knows it.
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.named(kind::STRUCT, name).map(|(id, _)| id)
+    }
+
+    /// The number of a function.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.named(kind::FUNC, name).map(|(id, _)| id)
+    }
+
     /// How many arguments a function takes; `None`: the kernel has none of that name.
     pub fn arguments(&self, function: &str) -> Option<usize> {
-        let ty = self
-            .starts
-            .iter()
-            .filter_map(|start| self.type_at(*start as usize).ok())
-            .find(|t| t.kind == kind::FUNC && self.name(t.name) == function.as_bytes())?;
+        let (_, ty) = self.named(kind::FUNC, function)?;
         let prototype = self.by_id(ty.refers_to)?;
         (prototype.kind == kind::FUNC_PROTO).then_some(prototype.count)
     }

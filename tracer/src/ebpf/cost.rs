@@ -97,7 +97,7 @@ impl Yardstick {
     pub fn attach(self) -> Result<AttachedYardstick> {
         let btf = Btf::from_sys_fs().context("the kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()
-            .load(object::bytes())
+            .load(&object::bytes(None))
             .context("creating the maps")?;
         let program: &mut BtfTracePoint = load::program(&mut ebpf, self.program())?;
         program

@@ -16,7 +16,11 @@ use tracer_common::{
     timewait::end_depth,
 };
 
-use super::{object, probes::Options};
+use super::{
+    object::{self, Cast},
+    probes::Options,
+    reach::Reach,
+};
 
 /// What a rung hands to the programs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +33,9 @@ pub(super) struct Globals {
     pub snapshot: SnapshotLayout,
     pub timewait_hook: u32,
     pub timewait_handler: u64,
-    pub has_cookie: bool,
+    pub reach: Reach,
+    /// What [`Reach::Casts`] takes; `None`: the kernel has it not.
+    pub cast: Option<Cast>,
     /// For what is added up in the kernel: how many connections are followed at once; 0: none, it
     /// streams.
     pub connections: u32,
@@ -52,7 +58,9 @@ pub(super) fn load(loader: EbpfLoader<'_>, options: &Options, globals: &Globals)
     let (sock, task) = (globals.sock.words(), globals.task.words());
     let tracepoint = globals.tracepoint.words();
     let registers = globals.registers.words();
-    let has_cookie = u32::from(globals.has_cookie);
+    let has_cookie = u32::from(globals.reach >= Reach::Cookies);
+    let cast = globals.cast.filter(|_| globals.reach >= Reach::Casts);
+    let cast_to = cast.map_or(0, |cast| cast.to);
     let has_filter = u32::from(options.filter.has_kernel_part());
     let level = if options.log_level > LevelFilter::Warn {
         options.log_level as u8
@@ -73,6 +81,7 @@ pub(super) fn load(loader: EbpfLoader<'_>, options: &Options, globals: &Globals)
         .override_global("HAS_COOKIE", &has_cookie, true)
         // The helpers came with 5.12 and 5.11: one rung.
         .override_global("HAS_TASK_BTF", &has_cookie, true)
+        .override_global("CAST_TO", &cast_to, true)
         .override_global("TIMEWAIT", &timewait[..], true)
         .override_global("SNAPSHOT", &snapshot[..], true)
         .override_global("SNAPSHOT_WITHOUT", &options.snapshot.without, true)
@@ -86,7 +95,7 @@ pub(super) fn load(loader: EbpfLoader<'_>, options: &Options, globals: &Globals)
         .map_max_entries("LIVES", entries(globals.connections))
         .map_max_entries("SUMS", entries(PROGRAMS))
         .map_max_entries("DWELLS", entries(STATES))
-        .load(object::bytes())
+        .load(&object::bytes(cast))
         .context("creating the maps")
 }
 

@@ -20,6 +20,7 @@ use super::{
     kernel::Kernel,
     layout,
     load::{Globals, descriptor, hook, load, loading, program, take_map, verify_together},
+    reach::Reach,
     selftest,
     timewait::{self, AcceptSource, Lives, TimewaitSource},
     tracefs,
@@ -130,7 +131,7 @@ pub struct Probes {
     snapshot: SnapshotOptions,
     symbols: Symbols,
     hz: Option<u32>,
-    has_cookie: bool,
+    reach: Reach,
     knows_tasks: bool,
     ring_size: u32,
     attempts: Vec<Attempt>,
@@ -166,12 +167,10 @@ impl Probes {
         if wants(StateSource::TpBtf) {
             let symbols = symbols(options);
             let types = Types::resolve(kernel);
-            for has_cookie in [true, false] {
-                let rung = if has_cookie {
-                    "tp_btf:inet_sock_set_state with cookie"
-                } else {
-                    "tp_btf:inet_sock_set_state"
-                };
+            let has_casts = types.as_ref().is_ok_and(|t| t.globals.cast.is_some());
+            let there = |reach: &Reach| *reach < Reach::Casts || has_casts;
+            for reach in Reach::BEST_FIRST.into_iter().filter(there) {
+                let rung = reach.rung();
                 let types = match &types {
                     Ok(types) => types,
                     Err(error) => {
@@ -183,7 +182,7 @@ impl Probes {
                 let best_first = options.timewait.iter().copied().map(Some);
                 let none = (!options.timewait_forced).then_some(None);
                 for timewait in best_first.chain(none) {
-                    let tried = Self::attach_btf(types, options, has_cookie, timewait, &symbols);
+                    let tried = Self::attach_btf(types, options, reach, timewait, &symbols);
                     match (tried, timewait) {
                         (Ok(probes), _) => {
                             attempts.append(&mut refused);
@@ -228,12 +227,12 @@ impl Probes {
     fn attach_btf(
         types: &Types,
         options: &Options,
-        has_cookie: bool,
+        reach: Reach,
         timewait: Option<TimewaitSource>,
         symbols: &LazyCell<Symbols, impl FnOnce() -> Symbols>,
     ) -> Result<Self> {
         let mut globals = Globals {
-            has_cookie,
+            reach,
             ..types.globals
         };
         if let Some(source) = timewait {
@@ -420,7 +419,7 @@ impl Probes {
             snapshot: options.snapshot,
             symbols: Symbols::default(),
             hz: None,
-            has_cookie: globals.has_cookie,
+            reach: globals.reach,
             knows_tasks: globals.task != TaskLayout::default(),
             ring_size: options.ring_size,
             attempts: Vec::new(),
@@ -466,9 +465,9 @@ impl Probes {
         }
     }
 
-    /// Whether sockets have cookies.
-    pub fn has_cookie(&self) -> bool {
-        self.has_cookie
+    /// What the programs may call.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Whether owners can be told.

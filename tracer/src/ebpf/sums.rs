@@ -20,6 +20,7 @@ use super::{
     kernel::Kernel,
     load::{Globals, STATES, descriptor, load, take_map, verify, verify_together},
     probes::{Attached, Options, Probes, StateSource, TRACEPOINT},
+    reach::Reach,
     timewait::{self, Lives, TimewaitSource},
     types::Types,
 };
@@ -71,7 +72,7 @@ impl SumProbes {
         let rungs = Rungs::find(kernel, &wanted.options)?;
         let types = Types::resolve(kernel)?;
         let globals = Globals {
-            has_cookie: rungs.has_cookie,
+            reach: rungs.reach,
             timewait_hook: rungs.timewait.map_or(0, TimewaitSource::hook),
             timewait_handler: rungs.symbols.handler().unwrap_or(0),
             connections: wanted.connections,
@@ -203,7 +204,7 @@ impl Iterate for SumProbes {
 
 /// What the kernel takes, as it was shown by the programs that stream.
 struct Rungs {
-    has_cookie: bool,
+    reach: Reach,
     timewait: Option<TimewaitSource>,
     symbols: Symbols,
     hz: Option<u32>,
@@ -230,7 +231,7 @@ impl Rungs {
         probes.detach();
         let decoder = probes.decoder();
         Ok(Self {
-            has_cookie: probes.has_cookie(),
+            reach: probes.reach(),
             // Looks at minisocks are no hook: they tell of nothing as it happens.
             timewait: probes
                 .timewait()

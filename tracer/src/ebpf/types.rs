@@ -9,6 +9,7 @@ use super::{
     kernel::Kernel,
     layout,
     load::Globals,
+    object::Cast,
 };
 
 /// See the module.
@@ -43,6 +44,7 @@ impl Types {
                 timewait: timewait.clone().unwrap_or_default(),
                 snapshot: snapshot.clone().unwrap_or_default(),
                 registers: registers.clone().unwrap_or_default(),
+                cast: Cast::find(&btf),
                 ..Globals::default()
             },
             timewait: timewait.map(drop),
