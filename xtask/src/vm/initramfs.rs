@@ -24,7 +24,6 @@ pub(super) struct Payload {
     /// A static one.
     pub(super) busybox: PathBuf,
     pub(super) copies: Vec<Copy>,
-    pub(super) command: String,
 }
 
 /// A file or folder of the host and its place in the guest.
@@ -83,15 +82,21 @@ impl Copy {
 }
 
 impl Payload {
-    pub(super) fn write(&self, path: &Path, modules: &[Module]) -> Result<()> {
+    /// `command`: what the guest runs.
+    pub(super) fn write(&self, path: &Path, modules: &[Module], command: &str) -> Result<()> {
         let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
         let mut archive = Archive::new(BufWriter::new(file));
-        self.fill(&mut archive, modules)
+        self.fill(&mut archive, modules, command)
             .and_then(|()| Ok(archive.finish()?))
             .with_context(|| format!("write the initramfs {}", path.display()))
     }
 
-    fn fill(&self, archive: &mut Archive<BufWriter<File>>, modules: &[Module]) -> Result<()> {
+    fn fill(
+        &self,
+        archive: &mut Archive<BufWriter<File>>,
+        modules: &[Module],
+        command: &str,
+    ) -> Result<()> {
         for folder in FOLDERS {
             archive.folder(Path::new(folder))?;
         }
@@ -101,7 +106,7 @@ impl Payload {
         archive.file(
             Path::new("/cmd.sh"),
             0o755,
-            format!("{}\n", self.command).as_bytes(),
+            format!("{command}\n").as_bytes(),
         )?;
         let mut order = String::new();
         for module in modules {
