@@ -37,14 +37,14 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same, attached second: submits what the first was skipped for.
+/// The same, attached second where tracepoints can be preempted (7.0): submits what the first was skipped for.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_twin(ctx: BtfTracePointContext) -> i32 {
     probe::set_state::second::<Tell>(&ctx);
     0
 }
 
-/// The same, attached last: submits what both were skipped for.
+/// The same, attached last: submits what those before were skipped for.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state_last(ctx: BtfTracePointContext) -> i32 {
     probe::set_state::last::<Tell>(&ctx);

@@ -1,11 +1,11 @@
 //! Closing the hole of nested runs.
 //!
 //! The kernel skips a program that is already running on the CPU. A softirq that interrupts the
-//! first program and changes a socket's state would be lost. A second program on the same
+//! first program and changes a socket's state would be lost. Another program on the same
 //! tracepoint has a guard of its own, and runs after the first, for every event: if the first left
-//! a note for this very event there is nothing to do, else the second submits it. Where tracepoints
+//! a note for this very event there is nothing to do, else the last submits it. Where tracepoints
 //! can be preempted (7.0) a task may stay away for milliseconds in the middle of the first program,
-//! and all that time the second stands alone: a third stands behind it.
+//! and all that time the last would stand alone: a second stands between them.
 //!
 //! Interrupting runs are over before the interrupted one goes on, so the notes are a stack. Whoever
 //! handles an event pushes; the last program looks for its event from the top, and drops it with

@@ -71,6 +71,11 @@ impl Kernel {
     pub fn is_too_old(&self) -> bool {
         self.version.is_some_and(|v| v < Version::new(5, 8, 0))
     }
+
+    /// Whether a task may be preempted in the middle of a tracepoint's programs (7.0), as far as is known.
+    pub(super) fn preempts_tracepoints(&self) -> bool {
+        self.version.is_none_or(|v| v >= Version::new(7, 0, 0))
+    }
 }
 
 fn read_btf() -> Result<Vec<u8>, String> {
@@ -87,6 +92,22 @@ fn read_btf() -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tracepoints_are_preempted_where_nobody_knows_better() {
+        let preempts = |version| {
+            Kernel {
+                release: String::new(),
+                lockdown: Lockdown::Unknown,
+                btf: Err(String::new()),
+                version,
+            }
+            .preempts_tracepoints()
+        };
+        assert!(!preempts(Some(Version::new(6, 19, 14))));
+        assert!(preempts(Some(Version::new(7, 0, 0))));
+        assert!(preempts(None));
+    }
 
     #[test]
     fn the_chosen_mode_is_in_brackets() {

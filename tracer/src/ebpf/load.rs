@@ -124,7 +124,7 @@ pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, target: &st
 pub(super) fn verify_together(
     ebpf: &mut Ebpf,
     btf: &Btf,
-    names: [&'static str; 3],
+    names: &[&'static str],
     target: &str,
 ) -> Result<()> {
     let programs = ebpf.programs_mut().filter_map(|(name, program)| {

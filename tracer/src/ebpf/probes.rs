@@ -253,11 +253,11 @@ impl Probes {
         }
         // Loaded before any is attached, and attached in this order: each looks for the notes of
         // those before.
-        let names = ["set_state", "set_state_twin", "set_state_last"];
-        verify_together(&mut ebpf, btf, names, TRACEPOINT)?;
+        let names = types.in_turn(["set_state", "set_state_twin", "set_state_last"]);
+        verify_together(&mut ebpf, btf, &names, TRACEPOINT)?;
         let (accept, refused) = timewait::attach_accept(&mut ebpf, types, &mut others);
         let mut links = Attached::default();
-        for name in names {
+        for name in &names {
             links.hook(&mut ebpf, name, TRACEPOINT)?;
         }
         let first = descriptor(&mut ebpf, names[0])?;

@@ -97,15 +97,15 @@ impl SumProbes {
             )?;
         }
         // As those that stream: each looks for the notes of those before.
-        let names = ["sum_state", "sum_state_twin", "sum_state_last"];
-        verify_together(&mut ebpf, &types.btf, names, TRACEPOINT)?;
+        let names = types.in_turn(["sum_state", "sum_state_twin", "sum_state_last"]);
+        verify_together(&mut ebpf, &types.btf, &names, TRACEPOINT)?;
         let found = types.snapshot.clone().map_err(anyhow::Error::from);
         let found = found.and_then(|()| verify(&mut ebpf, &types.btf, "sum_found", "tcp"));
         if let Err(error) = &found {
             log::debug!("iter/tcp can't be used: {error:#}");
         }
         let mut links = Attached::default();
-        for name in names {
+        for name in &names {
             links.hook(&mut ebpf, name, TRACEPOINT)?;
         }
         let map = |ebpf: &mut Ebpf, name| take_map(ebpf, name);

@@ -24,6 +24,8 @@ pub(super) struct Types {
     pub snapshot: Result<(), BtfError>,
     /// Whether kprobes can be read.
     pub registers: Result<(), BtfError>,
+    /// See [`Kernel::preempts_tracepoints`].
+    preempts: bool,
     /// How many arguments `inet_csk_accept` takes.
     pub accept_arguments: Option<usize>,
 }
@@ -50,8 +52,19 @@ impl Types {
             timewait: timewait.map(drop),
             snapshot: snapshot.map(drop),
             registers: registers.map(drop),
+            preempts: kernel.preempts_tracepoints(),
             accept_arguments: btf.arguments("inet_csk_accept"),
             btf: aya::Btf::parse(bytes, Endianness::default()).context("the kernel's BTF")?,
         })
+    }
+
+    /// Of the programs on state changes, in the order in which they are attached: the last stands in for the
+    /// first, and while the first may be away for long, the second between them does.
+    pub(super) fn in_turn(&self, [first, second, last]: [&'static str; 3]) -> Vec<&'static str> {
+        if self.preempts {
+            vec![first, second, last]
+        } else {
+            vec![first, last]
+        }
     }
 }

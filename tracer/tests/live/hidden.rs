@@ -1,7 +1,7 @@
 //! Changes of state for which a machine runs no program.
 //!
 //! On some machines BPF programs are not run in a softirq that interrupts the machine's own agent
-//! (process 1, hidden from tracing): `run_cnt` and `recursion_misses` of all three programs show that
+//! (process 1, hidden from tracing): `run_cnt` and `recursion_misses` of all programs show that
 //! they were not called, while an event of tracefs shows the change, always on top of that process (in
 //! ten storms of two million changes six lacked 2 or 4, and each exactly those).
 //! The tool can only notice that something is amiss, and has to. Ordinary kernels (all guests) don't.
