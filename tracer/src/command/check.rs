@@ -10,8 +10,8 @@ use crate::{
     cli::{CheckArgs, CheckFormat},
     cost::Meter,
     ebpf::{
-        AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, Reach, SnapshotSource,
-        StateSource, TimewaitSource, tracefs_is_mounted,
+        AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, SnapshotSource, StateSource,
+        TimewaitSource, tracefs_is_mounted,
     },
     error::Failure,
     filter::Filter,
@@ -128,7 +128,7 @@ impl Report {
         self.hooks = Hooks {
             state: Some(source.name()),
             time_wait: probes.timewait().map(TimewaitSource::name),
-            cookie: probes.reach() >= Reach::Cookies,
+            cookie: probes.has_cookie(),
             netns: source == StateSource::TpBtf,
             owner,
             accept: probes.accept().map(AcceptSource::name),
@@ -168,7 +168,7 @@ impl Report {
                 error: attempt.error.clone(),
             });
         }
-        if source == StateSource::TpBtf && probes.reach() < Reach::Cookies {
+        if source == StateSource::TpBtf && !probes.has_cookie() {
             self.degrade(
                 "socket cookies",
                 "this kernel has no bpf_get_socket_cookie for tracing programs",

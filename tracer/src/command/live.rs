@@ -11,7 +11,7 @@ use crate::{
     cli::RunArgs,
     cost::Meter,
     ebpf::{
-        Kernel, Probes, Reach, SnapshotSource, StateSource, TimewaitSource, drop_privileges,
+        Kernel, Probes, SnapshotSource, StateSource, TimewaitSource, drop_privileges,
         keep_privileges_to_look, no_new_privileges,
     },
     engine::{Engine, Limits},
@@ -219,7 +219,7 @@ fn accept_rung(probes: &Probes, filter: &Filter) -> Result<()> {
 fn tell_rung(probes: &Probes) {
     let classic = probes.source() == StateSource::Tracepoint;
     let missing = [
-        (probes.reach() < Reach::Cookies, "cookies"),
+        (!probes.has_cookie(), "cookies"),
         (classic, "network namespaces"),
         (!probes.knows_tasks(), "owners"),
         (probes.timewait().is_none(), "TIME_WAIT"),

@@ -58,7 +58,7 @@ pub(super) fn load(loader: EbpfLoader<'_>, options: &Options, globals: &Globals)
     let (sock, task) = (globals.sock.words(), globals.task.words());
     let tracepoint = globals.tracepoint.words();
     let registers = globals.registers.words();
-    let has_cookie = u32::from(globals.reach >= Reach::Cookies);
+    let has_cookie = u32::from(globals.reach.has_cookies());
     let cast = globals.cast.filter(|_| globals.reach >= Reach::Casts);
     let cast_to = cast.map_or(0, |cast| cast.to);
     let has_filter = u32::from(options.filter.has_kernel_part());

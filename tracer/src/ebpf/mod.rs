@@ -28,7 +28,6 @@ pub use counters::recursion_misses_in;
 pub use iterators::{Iterate, Iterators, SnapshotOptions, SnapshotSource};
 pub use kernel::{Kernel, Lockdown};
 pub use probes::{Attempt, Options, Probes, StateSource};
-pub use reach::Reach;
 pub use seal::no_new_privileges;
 pub use sums::{SumOptions, SumProbes};
 pub use timewait::{AcceptSource, TimewaitSource};

@@ -465,8 +465,13 @@ impl Probes {
         }
     }
 
+    /// Whether sockets have cookies.
+    pub fn has_cookie(&self) -> bool {
+        self.reach.has_cookies()
+    }
+
     /// What the programs may call.
-    pub fn reach(&self) -> Reach {
+    pub(super) fn reach(&self) -> Reach {
         self.reach
     }
 

@@ -2,7 +2,7 @@
 
 /// How far they reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub(super) enum Reach {
     /// What is as old as the ring buffer (5.8).
     #[default]
     Plain,
@@ -15,6 +15,11 @@ pub enum Reach {
 impl Reach {
     /// In the order in which they are tried.
     pub(super) const BEST_FIRST: [Self; 3] = [Self::Casts, Self::Cookies, Self::Plain];
+
+    /// Whether the tool is told cookies.
+    pub(super) fn has_cookies(self) -> bool {
+        self >= Self::Cookies
+    }
 
     /// The rung's name.
     pub(super) const fn rung(self) -> &'static str {
