@@ -280,7 +280,7 @@ fn boot(args: &VmArgs, guest: &Guest<'_>, several: bool, payload: &Payload) -> R
         is_one_of_several: several,
     };
     let out = args.out.as_ref().map(|dir| {
-        if several {
+        if args.kernels().len() > 1 {
             dir.join(kernel)
         } else {
             dir.clone()
