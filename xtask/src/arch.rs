@@ -16,6 +16,12 @@ impl Arch {
         Self::Amd64
     };
 
+    /// The one that is tried on an emulated CPU only.
+    pub(crate) const OTHER: Self = match Self::HOST {
+        Self::Amd64 => Self::Arm64,
+        Self::Arm64 => Self::Amd64,
+    };
+
     /// Debian's name.
     pub(crate) const fn debian(self) -> &'static str {
         match self {

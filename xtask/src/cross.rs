@@ -14,19 +14,24 @@ pub(crate) fn aim(cargo: &mut Command, arch: Arch, repo: &Path) -> Result<()> {
     if arch == Arch::HOST {
         return Ok(());
     }
+    prepare(arch, repo)?;
     let triple = arch.triple();
+    // The build scripts of crates with C in them find the compiler by its name.
+    let linker = triple.replace('-', "_").to_uppercase();
+    cargo
+        .args(["--target", &triple])
+        .env(format!("CARGO_TARGET_{linker}_LINKER"), tool(arch, "gcc"));
+    Ok(())
+}
+
+/// Fetches what building for `arch` needs.
+pub(crate) fn prepare(arch: Arch, repo: &Path) -> Result<()> {
     let compiler = tool(arch, "gcc");
     let package = format!("gcc-{}-linux-gnu", arch.machine().replace('_', "-"));
     let libc = libraries(arch).join("libc.so").display().to_string();
     let libc_package = format!("libc6-dev-{}-cross", arch.debian());
     apt::ensure_programs(&[(&compiler, &package), (&libc, &libc_package)])?;
-    ensure_library(repo, &triple)?;
-    // The build scripts of crates with C in them find the compiler by its name.
-    let linker = triple.replace('-', "_").to_uppercase();
-    cargo
-        .args(["--target", &triple])
-        .env(format!("CARGO_TARGET_{linker}_LINKER"), &compiler);
-    Ok(())
+    ensure_library(repo, &arch.triple())
 }
 
 /// Where the shared libraries of another architecture are.
