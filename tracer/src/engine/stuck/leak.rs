@@ -211,9 +211,10 @@ impl Engine {
     /// The verdicts, worst first, on whoever holds these CLOSE_WAITs (of any age).
     pub fn leaks(&self, now: Mono, sockets: &[StuckSocket]) -> Vec<Leak> {
         let mut open: HashMap<LeakKey, Vec<&StuckSocket>> = HashMap::new();
-        for socket in sockets.iter().filter(|s| s.owner.pid != 0) {
+        for socket in sockets.iter().filter(|s| s.first_pid != 0) {
+            // By whom an account is kept of those that have ended.
             let key = LeakKey {
-                pid: socket.owner.pid,
+                pid: socket.first_pid,
                 port: socket.port(),
             };
             open.entry(key).or_default().push(socket);

@@ -128,6 +128,8 @@ pub struct StuckSocket {
     pub served: bool,
     /// Who holds it, as far as that is one.
     pub owner: Owner,
+    /// Whose it was at first; 0: not known. A server may hand all that it accepts to others.
+    pub first_pid: u32,
     /// What is known of the owner.
     pub process: Option<Process>,
     /// The descriptors that were seen, the first of them.
@@ -240,8 +242,9 @@ impl Engine {
     ) -> StuckSocket {
         let facts = &seen.facts;
         let listener = self.looks.listener_of(facts);
-        let owner = self.owner(facts, listener, connection);
-        let (cause, mut evidence) = cause::cause(facts, owner, listener);
+        let first = self.first_owner(facts, listener, connection);
+        let owner = self.holder(facts, first);
+        let (cause, mut evidence) = cause::cause(facts, first, listener);
         let holders = match listener.filter(|_| cause == Cause::NeverAccepted) {
             Some(listener) => &listener.holders,
             None => &facts.holders,
@@ -271,6 +274,7 @@ impl Engine {
                 facts.tuple.local.port,
             ),
             owner,
+            first_pid: first.pid,
             process: self.processes.facts(owner).copied(),
             holders: Arc::clone(&facts.holders),
             descriptors: facts.descriptors,
@@ -300,8 +304,18 @@ impl Engine {
         }
     }
 
+    /// Who holds it now: whose it was, unless it is others who are seen to have it.
+    fn holder(&self, facts: &Inspected, first: Owner) -> Owner {
+        match cause::processes(&facts.holders)[..] {
+            [] => first,
+            [pid] if pid != first.pid => self.processes.owner(pid, OwnerSource::FdScan),
+            ref pids if pids.contains(&first.pid) => first,
+            _ => Owner::UNKNOWN,
+        }
+    }
+
     /// As the engine knows it; else the only holder; else, before it was accepted, the listener's.
-    fn owner(
+    fn first_owner(
         &self,
         facts: &Inspected,
         listener: Option<&Inspected>,

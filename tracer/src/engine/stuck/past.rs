@@ -75,6 +75,7 @@ impl Engine {
                 connection.tuple.local.port,
             ),
             owner: connection.owner,
+            first_pid: connection.owner.pid,
             process: self.processes.facts(connection.owner).copied(),
             holders: Arc::default(),
             descriptors: 0,

@@ -286,6 +286,21 @@ fn who_accepted_it_and_holds_it_no_more_is_named() {
         "{}",
         sockets[0].evidence
     );
+    let holder = sockets[0].owner;
+    assert_eq!((holder.pid, holder.source), (71, OwnerSource::FdScan));
+    // What it hands out is counted together.
+    assert_eq!(sockets[0].first_pid, 70);
+    assert_eq!(
+        played.engine.leaks(Mono(2 * SECOND), &sockets)[0].key.pid,
+        70
+    );
+    // By several others, or by nobody that is seen.
+    let mut holder = |at, held: &[(u32, u32)]| {
+        played.look(at, [close_wait(1, consumed(), held)]);
+        played.stuck(at, 0).0[0].owner.pid
+    };
+    assert_eq!(holder(3 * SECOND, &[(71, 5), (72, 5)]), 0);
+    assert_eq!(holder(4 * SECOND, &[]), 70);
 }
 
 #[test]

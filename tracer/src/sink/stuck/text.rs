@@ -130,7 +130,10 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
         // Some it has.
         (_, false) => "has",
         (_, true) => "have",
+    let is_had = example.looked.is_some() && example.holders.is_empty() && !group.pids.is_empty();
     };
+        // Nobody is seen that has it now.
+        (0, _) if is_had => "had",
     let who = if group.pids.is_empty() {
         "nobody that can be seen".to_owned()
     } else {
