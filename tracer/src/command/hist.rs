@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{
     aggregate::Aggregate,
+    live::Live,
     replay::{self, View},
 };
 use crate::{
@@ -28,8 +29,11 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         cumulative: args.cumulative,
         milliseconds: args.milliseconds,
         by: args.by.map(key),
-        // Whom a connection belongs to is told with its transitions only.
-        open: args.run.filters.kernel_decides(),
+        // Whom a connection belongs to is told with its transitions only; and what is open at the end of a
+        // recording is not what was open at the end of a part of it.
+        open: args.run.filters.kernel_decides()
+            && args.run.from.since.is_none()
+            && args.run.from.until.is_none(),
     };
     if args.aggregate.aggregate {
         if args.by.is_some() {
@@ -38,6 +42,11 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         }
         let adding = Aggregate::attach(args.run, &args.aggregate, verbosity)?;
         return Box::pin(adding.hist(options)).await;
+    }
+    if args.run.from.files.is_empty() {
+        // A last look tells what has become of those that are still there.
+        let live = Live::attach(args.run, verbosity)?.looking(None);
+        return live.run(Box::new(HistSink::new(options)), u64::MAX).await;
     }
     let merged = options.clone();
     let view = View {

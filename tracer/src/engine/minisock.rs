@@ -186,6 +186,14 @@ impl Engine {
         }));
     }
 
+    /// Whether a minisock's stamp is of the FIN that it waited for. That of its birth is no news: then the
+    /// FIN carried no timestamp.
+    pub(super) fn is_of_the_fin(&self, slot: Slot, stamp: Mono) -> bool {
+        self.table.get(slot).is_some_and(|c| {
+            c.entry <= Entry::NotLater || stamp.0 > c.since.0.saturating_add(STAMP_UNIT_NS)
+        })
+    }
+
     /// The FIN came while nobody looked: when, the minisock may know.
     fn fin_came_unseen(
         &mut self,
@@ -194,14 +202,10 @@ impl Engine {
         end: &TimewaitEnd,
         updates: &mut Vec<Update>,
     ) {
-        let Some(connection) = self.table.get(slot) else {
+        let Some(since) = self.table.get(slot).map(|c| c.since) else {
             return;
         };
-        let (since, known) = (connection.since, connection.entry > Entry::NotLater);
-        // The stamp of the birth is no news: the FIN carried no timestamp.
-        let stamp = end
-            .stamp
-            .filter(|stamp| !known || stamp.0 > since.0.saturating_add(STAMP_UNIT_NS));
+        let stamp = end.stamp.filter(|stamp| self.is_of_the_fin(slot, *stamp));
         let entered = stamp.or(end.timer_set).map(|e| e.max(since).min(at));
         let entry = match (stamp, entered) {
             (Some(_), _) => Entry::Exact,

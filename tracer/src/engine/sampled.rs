@@ -1,5 +1,7 @@
 //! Minisocks that are only seen now and then: begun and ended between two looks.
 
+use std::time::Duration;
+
 use super::{
     closing::{ClosedFirst, EndReason, closed_first},
     connection::{Connection, Entry},
@@ -13,6 +15,9 @@ use super::{
     time::Mono,
     update::Update,
 };
+
+/// Looks that stand in for hooks come once a second; an emulated CPU may be late.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// The socket is closed; what became of the connection will be seen.
@@ -95,11 +100,7 @@ impl Engine {
         if let Some(slot) = self.table.find(found.sock) {
             let state = self.table.get(slot).map(|c| (c.state, c.in_minisock));
             if state == Some((TcpState::FinWait2, true)) && found.state == TcpState::TimeWait {
-                let exact = found.entered.is_some();
-                let at = found.entered.unwrap_or(at);
-                self.ledger.implied += 1;
-                self.step(at, slot, Step { exact, ..FIN_CAME }, updates);
-                self.limit_entry(slot, entry_of(exact));
+                self.fin_had_come(at, slot, found.entered, updates);
             }
             return true;
         }
@@ -130,6 +131,29 @@ impl Engine {
             self.ledger.unchanged += 1;
         }
         true
+    }
+
+    /// The FIN came between the minisock's birth and a look. When, its stamp may know.
+    fn fin_had_come(
+        &mut self,
+        at: Mono,
+        slot: Slot,
+        stamp: Option<Mono>,
+        updates: &mut Vec<Update>,
+    ) {
+        let stamp = stamp.filter(|stamp| self.is_of_the_fin(slot, *stamp));
+        let exact = stamp.is_some();
+        let born = self.table.get(slot).map_or(at, |c| c.since);
+        // A look after the minisock may be long after the FIN: how long it had waited, nobody knows.
+        let (left, entered) = match exact {
+            false if at.since(born) > BETWEEN_LOOKS => (Entry::Unseen, Entry::NotLater),
+            exact => (entry_of(exact), entry_of(exact)),
+        };
+        self.ledger.implied += 1;
+        self.limit_entry(slot, left);
+        let step = Step { exact, ..FIN_CAME };
+        self.step(stamp.unwrap_or(at), slot, step, updates);
+        self.limit_entry(slot, entered);
     }
 }
 

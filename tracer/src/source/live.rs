@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
+use tracer_common::state::TIME_WAIT;
 
 use super::{Account, EventSource, order};
 use crate::{
@@ -47,6 +48,8 @@ struct Looking {
     rest: u32,
     /// A bit for each state that is left out.
     without: u32,
+    /// The same, in the last look.
+    without_at_last: u32,
     /// That was said.
     has_failed: bool,
 }
@@ -92,10 +95,21 @@ impl LiveSource {
         let eyes = eyes(&probes)?;
         let without = probes.snapshot().without;
         // Without them the trace works all the same, and knows less.
-        let mut snapshot = look(eyes, &mut probes, without, filter).unwrap_or_else(|error| {
-            log::warn!("sockets older than the trace are not known: {error:#}");
-            Vec::new()
-        });
+        let mut snapshot = match look(eyes, &mut probes, without, filter) {
+            Ok(seen) => {
+                if !seen.unseen.is_nothing() {
+                    log::warn!(
+                        "sockets older than the trace are not all known: {}",
+                        seen.unseen
+                    );
+                }
+                seen.events
+            }
+            Err(error) => {
+                log::warn!("sockets older than the trace are not known: {error:#}");
+                Vec::new()
+            }
+        };
         snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
@@ -132,13 +146,18 @@ impl LiveSource {
     pub fn look_again(&mut self, filter: Filter, options: LookOptions) {
         let every = options.every;
         let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
-        let first = self.probes.snapshot().without;
+        let without = (options.without).unwrap_or_else(|| self.probes.snapshot().without);
+        // A minisock that waited for a FIN, and has got it, is in TIME_WAIT: of that a timer tells no more
+        // than that it was set anew, if at all.
+        let late_fins = self.probes.timewait() == Some(TimewaitSource::Timer);
+        let minisocks = if late_fins { 1 << TIME_WAIT } else { 0 };
         self.looking = Some(Looking {
             filter,
             every,
             due,
             rest: options.rest,
-            without: options.without.unwrap_or(first),
+            without,
+            without_at_last: without & !minisocks,
             has_failed: false,
         });
     }
@@ -146,11 +165,23 @@ impl LiveSource {
     /// Appends what a look shows, in order with what happened during it.
     fn look_now(&mut self, looking: &mut Looking, events: &mut Vec<Event>) {
         let first = events.len();
-        let seen = look(
-            self.eyes,
-            &mut self.probes,
-            looking.without,
-            &looking.filter,
+        let without = if self.stopped {
+            looking.without_at_last
+        } else {
+            looking.without
+        };
+        let seen = look(self.eyes, &mut self.probes, without, &looking.filter);
+        let mut seen = seen.map_or_else(
+            |error| {
+                // Once: it will fail as often as it is tried.
+                if !std::mem::replace(&mut looking.has_failed, true) {
+                    log::warn!(
+                        "looking at the sockets again: {error:#}; why some wait is not known"
+                    );
+                }
+                Vec::new()
+            },
+            |seen| seen.events,
         );
         let mut seen = seen.unwrap_or_else(|error| {
             // Once: it will fail as often as it is tried.

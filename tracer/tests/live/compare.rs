@@ -208,7 +208,10 @@ fn check_dwells(chain: &[&Row]) {
             .filter(|before| before.to == row.from && !opens(row))
             .map(|before| row.mono_ns - before.mono_ns);
         let stamped = row.from == "TIME_WAIT" && expected.is_none();
-        assert!(stamped || row.dwell_ns() == expected, "dwell in {chain:#?}");
+        // A look has found the minisock in TIME_WAIT: since when, its stamp does not tell.
+        let late = row.to == "TIME_WAIT" && !row.exact && row.dwell_ns().is_none();
+        let known = late || row.dwell_ns() == expected;
+        assert!(stamped || known, "dwell in {chain:#?}");
         if row.cookie.is_some() {
             assert!(
                 cookie.is_none() || cookie == row.cookie,
