@@ -12,8 +12,11 @@ pub struct OwnCost {
     pub cpu_percent: f64,
     /// Memory in use; `None`: not known.
     pub resident_bytes: Option<u64>,
-    /// Of the kernel programs; `None`: the kernel does not count it (`kernel.bpf_stats_enabled`).
+    /// Of the kernel programs; `None`: the kernel does not count it (`kernel.bpf_stats_enabled`), or none ran.
     pub programs: Option<ProgramCost>,
+    /// The kernel counts it.
+    #[serde(skip)]
+    pub is_counted: bool,
 }
 
 /// What the kernel programs cost.
@@ -101,6 +104,7 @@ impl Meter {
                 ns_per_run: ns as f64 / runs as f64,
                 cpu_percent: percent(Duration::from_nanos(ns)),
             }),
+            is_counted: runs > 0 || is_counted(),
         }
     }
 }
@@ -118,11 +122,17 @@ impl fmt::Display for OwnCost {
                 "; kernel programs {:.0} ns a run, {:.3} % of a CPU",
                 programs.ns_per_run, programs.cpu_percent
             ),
+            None if self.is_counted => f.write_str("; kernel programs did not run"),
             None => {
                 f.write_str("; kernel programs not counted (kernel.bpf_stats_enabled=1 counts)")
             }
         }
     }
+}
+
+/// Whether the kernel counts for everybody. Whom it counts for alone (`BPF_ENABLE_STATS`) shows in runs only.
+fn is_counted() -> bool {
+    fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|on| on.trim() == "1")
 }
 
 fn resident() -> Option<u64> {
@@ -156,6 +166,14 @@ mod tests {
         let text = "pos:\t0\nprog_type:\t26\nprog_id:\t42\nrun_time_ns:\t1800\nrun_cnt:\t10\nrecursion_misses:\t0\n";
         assert_eq!(counted(text), Some((42, (10, 1800))));
         assert_eq!(counted("pos:\t0\nflags:\t02\n"), None);
+    }
+
+    #[test]
+    fn not_counted_is_not_the_same_as_not_run() {
+        let mut cost = OwnCost::default();
+        assert!(cost.to_string().contains("kernel programs not counted"));
+        cost.is_counted = true;
+        assert!(cost.to_string().contains("kernel programs did not run"));
     }
 
     #[test]

@@ -12,11 +12,11 @@ use super::{live, require};
 use crate::{
     cli::{AggregateArgs, RunArgs},
     clock,
-    cost::Meter,
+    cost::{Meter, OwnCost},
     ebpf::{
         Kernel, SnapshotSource, StateSource, SumOptions, SumProbes, TimewaitSource, drop_privileges,
     },
-    engine::{AddedUp, Engine, Limits, LossLedger, Mono, Span, TcpState, Update},
+    engine::{AddedUp, Engine, Limits, LossLedger, Mono, Span, TcpState, Unseen, Update},
     enrich,
     error::Failure,
     filter::Filter,
@@ -42,6 +42,9 @@ pub(super) struct Aggregate {
     output: Output,
     start: Start,
     began: (Mono, i64),
+    /// Where there may be more sockets.
+    unseen: Unseen,
+    verbosity: u8,
 }
 
 impl Aggregate {
@@ -66,7 +69,7 @@ impl Aggregate {
         };
         let mut probes = SumProbes::attach(&kernel, &options)?;
         let began = clock::pair();
-        let snapshot = take_in(&mut probes);
+        let (snapshot, unseen) = take_in(&mut probes);
         let start = start(kernel.release.clone(), &probes, snapshot);
         let shutdown = Shutdown::new(args.duration)?;
         announce(&start);
@@ -77,6 +80,8 @@ impl Aggregate {
             output,
             start,
             began,
+            unseen,
+            verbosity,
         })
     }
 
@@ -86,7 +91,6 @@ impl Aggregate {
         let mut clock = WallClock::default();
         clock.set(began, wall_ns);
         let start = self.start.clone();
-        let meter = wants_cost.then(Meter::start);
         let ended = Box::pin(self.run(None, |_, _| Ok(()))).await?;
         let (end, wall_ns) = ended.end;
         let first = clock.at(began);
@@ -103,7 +107,7 @@ impl Aggregate {
             hooks,
             completeness: ended.completeness,
             snapshot: ended.added_up.snapshot(Span { start: began, end }),
-            own_cost: meter.as_ref().map(Meter::total),
+            own_cost: wants_cost.then_some(ended.own_cost),
             hosts: Vec::new(),
         };
         let mut output = ended.output;
@@ -154,8 +158,11 @@ impl Aggregate {
             mut shutdown,
             mut probes,
             mut output,
+            unseen,
+            verbosity,
             ..
         } = self;
+        let meter = Meter::start();
         shutdown.run(&args.command, args.output.is_none())?;
         drop_privileges()?;
         let mut readings = interval_at(Instant::now() + READING, READING);
@@ -188,12 +195,19 @@ impl Aggregate {
             repeats: sums.repeats,
             unknown_starts: sums.first_seen,
             preexisting: sums.preexisting,
+            unseen,
             ..LossLedger::default()
         };
+        // As long as the programs are held.
+        let own_cost = meter.total();
+        if verbosity > 0 {
+            logging::note(&own_cost.to_string());
+        }
         Ok(Ended {
             completeness: Completeness::new(&account, &ledger),
             added_up,
             end: clock::pair(),
+            own_cost,
             output,
         })
     }
@@ -204,6 +218,7 @@ struct Ended {
     added_up: AddedUp,
     completeness: Completeness,
     end: (Mono, i64),
+    own_cost: OwnCost,
     output: Output,
 }
 
@@ -218,20 +233,23 @@ fn feed(sink: &mut HistSink, now: &AddedUp, shown: &mut AddedUp) {
 }
 
 /// The sockets that are there, if they can be looked at.
-fn take_in(probes: &mut SumProbes) -> Option<SnapshotSource> {
+fn take_in(probes: &mut SumProbes) -> (Option<SnapshotSource>, Unseen) {
     let taken = if probes.has_iterator() {
         enrich::take_in(probes)
     } else {
         Err(anyhow::anyhow!("this kernel has no iterator over sockets"))
     };
     match taken.context("sockets older than the run are not known") {
-        Ok((namespaces, unreachable)) => {
-            log::debug!("{namespaces} network namespaces looked into, {unreachable} not");
-            Some(SnapshotSource::Iterators)
+        Ok((namespaces, unseen)) => {
+            log::debug!("{namespaces} network namespaces looked into");
+            if !unseen.is_nothing() {
+                log::warn!("sockets older than the run are not all known: {unseen}");
+            }
+            (Some(SnapshotSource::Iterators), unseen)
         }
         Err(error) => {
             log::warn!("{error:#}");
-            None
+            (None, Unseen::default())
         }
     }
 }

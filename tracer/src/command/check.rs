@@ -1,8 +1,9 @@
 //! `check`: what this kernel offers, what is used of it, what is missing and how to get it.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use bytes::BufMut as _;
 use serde::Serialize;
 
 use super::require;
@@ -13,11 +14,17 @@ use crate::{
         AcceptSource, Capabilities, Kernel, Lockdown, Options, Probes, SnapshotSource, StateSource,
         TimewaitSource, tracefs_is_mounted,
     },
+    enrich,
     error::Failure,
     filter::Filter,
     logging,
+    sink::Output,
     source::live::eyes,
 };
+
+/// What would bring back the hooks of TIME_WAIT.
+const TIMEWAIT_HOOKS: &str = "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
+                              (kernel.kptr_restrict below 2, CAP_SYSLOG)";
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -65,21 +72,23 @@ pub(super) fn run(args: &CheckArgs, verbosity: u8) -> Result<ExitCode> {
         .live
         .options(Filter::default(), logging::level(verbosity));
     let meter = Meter::start();
-    let report = look(&kernel, &options)?;
+    let (report, probes) = look(&kernel, &options)?;
+    // What the programs cost is known as long as they are held.
     if verbosity > 0 {
         logging::note(&format!("attaching once, {}", meter.total()));
     }
+    drop(probes);
     let text = match args.format {
         CheckFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
         CheckFormat::Text => report.text(),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("writing to standard output")?;
+    let mut output = Output::open(None)?;
+    output.buffer().put_slice(text.as_bytes());
+    output.flush()?;
     Ok(ExitCode::from(if report.can_trace { 0 } else { 3 }))
 }
 
-fn look(kernel: &Kernel, options: &Options) -> Result<Report> {
+fn look(kernel: &Kernel, options: &Options) -> Result<(Report, Option<Probes>)> {
     let mut report = Report {
         schema: "tcpdwell.check/1",
         kernel: kernel.release.clone(),
@@ -92,8 +101,9 @@ fn look(kernel: &Kernel, options: &Options) -> Result<Report> {
         degraded: Vec::new(),
         can_trace: false,
     };
+    let mut attached = None;
     match require(kernel).and_then(|()| Probes::attach(kernel, options)) {
-        Ok(probes) => report.found(&probes),
+        Ok(probes) => report.found(attached.insert(probes)),
         Err(error) => match error.downcast_ref::<Failure>() {
             Some(Failure::Impossible {
                 what,
@@ -117,7 +127,7 @@ fn look(kernel: &Kernel, options: &Options) -> Result<Report> {
             "boot with lockdown=integrity",
         );
     }
-    Ok(report)
+    Ok((report, attached))
 }
 
 impl Report {
@@ -134,9 +144,68 @@ impl Report {
             accept: probes.accept().map(AcceptSource::name),
             snapshot: None,
         };
+        for attempt in probes.attempts() {
+            self.programs.push(Rung {
+                hook: attempt.rung,
+                used: attempt.error.is_none(),
+                error: attempt.error.clone(),
+            });
+        }
+        let timewait = probes.timewait();
+        let told = timewait.filter(|source| *source != TimewaitSource::Sampling);
+        self.uses(told.map(TimewaitSource::name));
+        self.uses(probes.accept().map(AcceptSource::name));
+        self.snapshot(probes);
+        if source == StateSource::TpBtf && !probes.has_cookie() {
+            self.degrade(
+                "socket cookies",
+                "this kernel has no bpf_get_socket_cookie for tracing programs",
+                "Linux 5.12 or later; until then sockets are told apart by address and tuple",
+            );
+        }
+        match timewait {
+            None => self.degrade(
+                "TIME_WAIT",
+                "no hook tells of it; such sockets show as FIN_WAIT2 -> CLOSE",
+                TIMEWAIT_HOOKS,
+            ),
+            Some(TimewaitSource::Sampling) => self.degrade(
+                "TIME_WAIT",
+                "no hook tells of it: looked at once a second, so that dwells are within a second, what begins \
+                 and ends between two looks is missed, and why it ends is not known; --aggregate has none",
+                TIMEWAIT_HOOKS,
+            ),
+            Some(_) => {}
+        }
+        match probes.accept() {
+            Some(AcceptSource::Read) => self.degrade(
+                "owners of accepted connections",
+                "inet_csk_accept can't be hooked; they are known from the first read on",
+                "fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+            ),
+            None => self.degrade(
+                "owners of accepted connections",
+                "no hook tells of them; they are known when they close",
+                "BTF, and fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+            ),
+            Some(_) => {}
+        }
+        if source == StateSource::Tracepoint {
+            self.degrade(
+                "events that interrupt the program",
+                "classic tracepoint programs share one recursion guard per CPU; what it skips is \
+                 counted as lost (recursion)",
+                "the BTF tracepoint (--state-source tp_btf)",
+            );
+        }
+    }
+
+    /// Where sockets are looked at, and what is out of reach there.
+    fn snapshot(&mut self, probes: &Probes) {
         match eyes(probes) {
             Ok(Some(SnapshotSource::Iterators)) => {
                 self.hooks.snapshot = Some(SnapshotSource::Iterators.name());
+                self.uses(self.hooks.snapshot);
             }
             Ok(Some(SnapshotSource::SockDiag)) => {
                 self.hooks.snapshot = Some(SnapshotSource::SockDiag.name());
@@ -161,49 +230,28 @@ impl Report {
                 );
             }
         }
-        for attempt in probes.attempts() {
-            self.programs.push(Rung {
-                hook: attempt.rung,
-                used: attempt.error.is_none(),
-                error: attempt.error.clone(),
-            });
-        }
-        if source == StateSource::TpBtf && !probes.has_cookie() {
-            self.degrade(
-                "socket cookies",
-                "this kernel has no bpf_get_socket_cookie for tracing programs",
-                "Linux 5.12 or later; until then sockets are told apart by address and tuple",
-            );
-        }
-        if probes.timewait().is_none() {
-            self.degrade(
-                "TIME_WAIT",
-                "no hook tells of it; such sockets show as FIN_WAIT2 -> CLOSE",
-                "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
-                 (kernel.kptr_restrict below 2, CAP_SYSLOG)",
-            );
-        }
-        match probes.accept() {
-            Some(AcceptSource::Read) => self.degrade(
-                "owners of accepted connections",
-                "inet_csk_accept can't be hooked; they are known from the first read on",
-                "fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+        match enrich::out_of_reach() {
+            Ok(unseen) if unseen.is_nothing() => {}
+            Ok(unseen) => self.degrade(
+                "sockets older than the trace",
+                &unseen.to_string(),
+                "root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE; what changes is told of all namespaces in any case",
             ),
-            None => self.degrade(
-                "owners of accepted connections",
-                "no hook tells of them; they are known when they close",
-                "BTF, and fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+            Err(error) => self.degrade(
+                "sockets older than the trace",
+                &format!("{error:#}"),
+                "unknown",
             ),
-            Some(_) => {}
         }
-        if source == StateSource::Tracepoint {
-            self.degrade(
-                "events that interrupt the program",
-                "classic tracepoint programs share one recursion guard per CPU; what it skips is \
-                 counted as lost (recursion)",
-                "the BTF tracepoint (--state-source tp_btf)",
-            );
-        }
+    }
+
+    /// A program that is attached, if there is one.
+    fn uses(&mut self, hook: Option<&'static str>) {
+        self.programs.extend(hook.map(|hook| Rung {
+            hook,
+            used: true,
+            error: None,
+        }));
     }
 
     fn degrade(&mut self, what: &str, because: &str, mend: &str) {

@@ -165,8 +165,7 @@ fn iterators(options: &Options) -> Result<Option<Iterators>> {
         return Ok(None);
     }
     let kernel = Kernel::look();
-    require(&kernel)?;
-    match Iterators::load(&kernel, options) {
+    match require(&kernel).and_then(|()| Iterators::load(&kernel, options)) {
         Ok(iterators) => Ok(Some(iterators)),
         Err(error) if forced.is_none() => {
             log::info!("the iterators can't be used, but sock_diag: {error:#}");

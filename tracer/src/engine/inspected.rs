@@ -1,7 +1,7 @@
 //! What a look at the sockets finds out beyond their being there: the facts that tell why one
 //! lingers.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{connection::SockId, state::TcpState, time::Mono, tuple::FourTuple};
 
@@ -87,6 +87,56 @@ pub struct Looked {
     pub began: Mono,
     /// Network namespaces that were looked into.
     pub namespaces: u32,
-    /// Those that could not be.
-    pub unreachable: u32,
+    /// What was out of reach.
+    pub unseen: Unseen,
+}
+
+/// Where a look could not look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Network namespaces that may not be entered.
+    pub namespaces: u32,
+    /// Those of processes that don't show theirs; some may be among the former.
+    pub hidden: u32,
+}
+
+impl Unseen {
+    /// Everything was in reach.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The most of both.
+    #[must_use]
+    pub fn max(&self, other: &Self) -> Self {
+        Self {
+            namespaces: self.namespaces.max(other.namespaces),
+            hidden: self.hidden.max(other.hidden),
+        }
+    }
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spaces = |count| match count {
+            1 => "1 network namespace".to_owned(),
+            _ => format!("{count} network namespaces"),
+        };
+        if self.namespaces > 0 {
+            write!(
+                f,
+                "{} may not be entered (CAP_SYS_ADMIN)",
+                spaces(self.namespaces)
+            )?;
+        }
+        if self.hidden > 0 {
+            let and = if self.namespaces > 0 { ", " } else { "" };
+            write!(
+                f,
+                "{and}{} of processes that don't show theirs (CAP_SYS_PTRACE)",
+                spaces(self.hidden)
+            )?;
+        }
+        Ok(())
+    }
 }

@@ -2,6 +2,8 @@
 
 use tracer_common::counters::Counters;
 
+use super::inspected::Unseen;
+
 /// Events lost since the last such report, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LostCount {
@@ -83,4 +85,6 @@ pub struct LossLedger {
     pub unknown_starts: u64,
     /// Connections not followed, because the table was full.
     pub untracked: u64,
+    /// Where sockets older than the run could not be looked for.
+    pub unseen: Unseen,
 }

@@ -114,7 +114,10 @@ impl Engine {
             EventBody::Descriptors(descriptors) => {
                 self.looks.descriptors(event.at, *descriptors);
             }
-            EventBody::Looked(looked) => self.looks.ended(event.at, *looked),
+            EventBody::Looked(looked) => {
+                self.ledger.unseen = self.ledger.unseen.max(&looked.unseen);
+                self.looks.ended(event.at, *looked);
+            }
             EventBody::Lost(lost) => {
                 self.ledger.lost.add(lost);
                 self.overdue.lost(event.at);

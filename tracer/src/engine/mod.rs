@@ -44,7 +44,7 @@ pub use event::{
     TimewaitRearmed,
 };
 pub use histogram::DurationHistogram;
-pub use inspected::{Descriptors, Holder, Inside, Inspected, Looked, MAX_HOLDERS};
+pub use inspected::{Descriptors, Holder, Inside, Inspected, Looked, MAX_HOLDERS, Unseen};
 pub use lives::{Life, Lives, Stay};
 pub use loss::{Account, LossLedger, LostCount};
 pub use machine::{Engine, Limits};

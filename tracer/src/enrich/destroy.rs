@@ -34,7 +34,7 @@ pub fn destroy(targets: &[Target]) -> Result<Vec<Result<(), Errno>>> {
     wanted.sort_unstable();
     wanted.dedup();
     let mut results = vec![Err(Errno::ENOENT); targets.len()];
-    for namespace in namespaces::all() {
+    for namespace in namespaces::all().open {
         let inode = namespace
             .metadata()
             .context("asking for a namespace")?

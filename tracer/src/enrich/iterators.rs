@@ -19,7 +19,11 @@ use super::{
     snapshot::Pass,
     sock_diag::{self, leaves_out},
 };
-use crate::{clock, ebpf::Iterate, engine::Mono};
+use crate::{
+    clock,
+    ebpf::Iterate,
+    engine::{Mono, Unseen},
+};
 
 /// Everything.
 pub(super) fn pass(iterate: &mut dyn Iterate, without: u32) -> Result<Pass> {
@@ -45,6 +49,7 @@ pub(super) fn pass(iterate: &mut dyn Iterate, without: u32) -> Result<Pass> {
 pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> Result<Pass> {
     let namespaces = namespaces::all();
     let mut links: Vec<Option<IterLink>> = namespaces
+        .open
         .iter()
         .map(|_| iterate.iterate_sockets().map(Some))
         .collect::<Result<_>>()?;
@@ -65,10 +70,10 @@ pub(super) fn sockets(iterate: &mut dyn Iterate, began: Mono, without: u32) -> R
 }
 
 /// Lets the kernel programs that add up take in the sockets that are there; how many network
-/// namespaces could be reached, and how many not.
-pub fn take_in(iterate: &mut dyn Iterate) -> Result<(usize, usize)> {
+/// namespaces could be reached, and what not.
+pub fn take_in(iterate: &mut dyn Iterate) -> Result<(usize, Unseen)> {
     let pass = sockets(iterate, clock::monotonic(), 1 << NEW_SYN_RECV)?;
-    Ok((pass.namespaces, pass.unreachable))
+    Ok((pass.namespaces, pass.unseen))
 }
 
 fn read(link: IterLink) -> Result<Vec<u8>> {

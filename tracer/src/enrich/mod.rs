@@ -17,6 +17,7 @@ pub use cgroup::CgroupPaths;
 pub use descriptors::socket_inode;
 pub use destroy::{Target, destroy};
 pub use iterators::take_in;
+pub use namespaces::out_of_reach;
 pub use process::{max_open_files, state_in};
 pub use sampler::Sampler;
 pub use snapshot::{Means, Snapshot, take, try_sock_diag};

@@ -21,9 +21,21 @@ pub(super) fn describe(pid: u32) -> Option<Process> {
     name[..length].copy_from_slice(&comm[..length]);
     Some(Process {
         name: ProcessName(name),
-        uid: process.status().ok()?.ruid,
+        uid: real_uid(&fs::read(format!("/proc/{pid}/status")).ok()?)?,
         cgroup: cgroup(&process).unwrap_or(0),
     })
+}
+
+/// The first of the users in that file, where a name stands, too, which may be any bytes (fs/proc/array.c,
+/// `task_state`).
+pub fn real_uid(status: &[u8]) -> Option<u32> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let users = lines.find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let first = users
+        .trim_ascii_start()
+        .split(u8::is_ascii_whitespace)
+        .next()?;
+    std::str::from_utf8(first).ok()?.parse().ok()
 }
 
 /// `RLIMIT_NOFILE` of a process; `None`: there is none, or the process is gone.
@@ -74,6 +86,15 @@ mod tests {
         let comm = fs::read("/proc/self/comm").unwrap();
         assert_eq!(this.name.bytes(), comm.strip_suffix(b"\n").unwrap());
         assert_eq!(describe(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_name_does_not_hide_a_user() {
+        let status = b"Name:\tk\xe9id\nUmask:\t0022\nUid:\t33\t0\t0\t0\nGid:\t1\n";
+        assert_eq!(real_uid(status), Some(33));
+        for other in [&b""[..], b"Name:\tUid:\t33\n", b"Uid:\tx\n", b"Uid:"] {
+            assert_eq!(real_uid(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! changes meanwhile is told by its event, and what the engine has met already it does not take for
 //! older.
 
-use std::{collections::BTreeSet, fs::File, sync::mpsc, time::Duration};
+use std::{collections::BTreeSet, sync::mpsc, time::Duration};
 
 use anyhow::Result;
 use hashbrown::HashMap;
@@ -12,13 +12,18 @@ use tracer_common::{
     state::{LISTEN, NEW_SYN_RECV},
 };
 
-use super::{holders::Holders, iterators, namespaces, process, sock_diag};
+use super::{
+    holders::Holders,
+    iterators,
+    namespaces::{self, Namespaces},
+    process, sock_diag,
+};
 use crate::{
     clock, decode,
     ebpf::Iterate,
     engine::{
         Descriptors, Event, EventBody, Found, FourTuple, Inside, Inspected, Looked, Mono,
-        ProcessFact, SockId, TcpState, stuck::LINGERING,
+        ProcessFact, SockId, TcpState, Unseen, stuck::LINGERING,
     },
     filter::Filter,
 };
@@ -30,6 +35,8 @@ pub struct Snapshot {
     pub events: Vec<Event>,
     /// How many network namespaces were looked into.
     pub namespaces: usize,
+    /// What is out of reach.
+    pub unseen: Unseen,
     /// Processes whose descriptors may not be read: what they hold is not known.
     pub unreadable: usize,
 }
@@ -45,7 +52,7 @@ pub(super) struct Pass {
     /// The unit of the ages in `sockets`.
     pub(super) jiffy: Option<Duration>,
     pub(super) namespaces: usize,
-    pub(super) unreachable: usize,
+    pub(super) unseen: Unseen,
     /// Processes whose descriptors may not be read.
     pub(super) unreadable: usize,
 }
@@ -54,12 +61,11 @@ impl Pass {
     /// The sockets alone, of each of these namespaces. `look` is told what [`namespaces::visit`] tells.
     pub(super) fn of_sockets(
         began: Mono,
-        namespaces: Vec<File>,
+        namespaces: Namespaces,
         mut look: impl FnMut(usize, u32) -> Result<Vec<SocketFound>> + Send + 'static,
     ) -> Result<Self> {
-        let count = namespaces.len();
         let (tell, told) = mpsc::channel();
-        let unreachable = namespaces::visit(namespaces, move |place, netns| {
+        let (entered, unseen) = namespaces::visit(namespaces, move |place, netns| {
             let found = look(place, netns)?;
             // Whoever waits for them waits until we have ended.
             let _ = tell.send(found);
@@ -69,8 +75,8 @@ impl Pass {
             began,
             sockets: told.into_iter().flatten().collect(),
             jiffy: clock::jiffy(),
-            namespaces: count - unreachable,
-            unreachable,
+            namespaces: entered,
+            unseen,
             ..Self::default()
         })
     }
@@ -114,6 +120,7 @@ impl Snapshot {
     pub(super) fn new(pass: &Pass, filter: &Filter) -> Self {
         let mut snapshot = Self {
             namespaces: pass.namespaces,
+            unseen: pass.unseen,
             unreadable: pass.unreadable,
             ..Self::default()
         };
@@ -156,7 +163,7 @@ impl Snapshot {
         let looked = EventBody::Looked(Looked {
             began: pass.began,
             namespaces: u32::try_from(pass.namespaces).unwrap_or(u32::MAX),
-            unreachable: u32::try_from(pass.unreachable).unwrap_or(u32::MAX),
+            unseen: pass.unseen,
         });
         let last = descriptors.chain([looked]);
         snapshot.events.extend(last.map(|body| Event { at, body }));

@@ -5,7 +5,7 @@ use super::{
     rare::{end, moment, put_end, put_moment, put_state, state},
 };
 use crate::engine::{
-    Descriptors, FourTuple, Holder, Inside, Inspected, Looked, MAX_HOLDERS, Mono, SockId,
+    Descriptors, FourTuple, Holder, Inside, Inspected, Looked, MAX_HOLDERS, Mono, SockId, Unseen,
 };
 
 /// [`Inside`]'s bits.
@@ -125,14 +125,18 @@ pub(super) fn descriptors(from: &mut Cursor<'_>) -> Result<Descriptors, Corrupt>
 pub(super) fn put_looked(looked: &Looked, out: &mut Vec<u8>) {
     put_varint(out, looked.began.0);
     put_varint(out, u64::from(looked.namespaces));
-    put_varint(out, u64::from(looked.unreachable));
+    put_varint(out, u64::from(looked.unseen.namespaces));
+    put_varint(out, u64::from(looked.unseen.hidden));
 }
 
 pub(super) fn looked(from: &mut Cursor<'_>) -> Result<Looked, Corrupt> {
     Ok(Looked {
         began: Mono(from.varint()?),
         namespaces: from.number()?,
-        unreachable: from.number()?,
+        unseen: Unseen {
+            namespaces: from.number()?,
+            hidden: from.number_or_default()?,
+        },
     })
 }
 

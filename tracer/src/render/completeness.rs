@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{engine::LossLedger, source::Account};
+use crate::{
+    engine::{LossLedger, Unseen},
+    source::Account,
+};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,7 +29,11 @@ pub struct Completeness {
     /// Skipped runs of the hooks for TIME_WAIT. On the timer rung of any timer of the host: an upper
     /// bound of what may be missing, and far from it.
     pub time_wait_skipped: u64,
-    /// Nothing was lost.
+    /// Network namespaces that may not be entered: sockets there that are older than the run are not known.
+    pub namespaces_unreachable: u32,
+    /// Those of processes that don't show theirs; some may be among the former.
+    pub namespaces_hidden: u32,
+    /// Nothing was lost, and what was there could be looked at.
     pub complete: bool,
 }
 
@@ -77,7 +84,9 @@ impl Completeness {
             untracked: ledger.untracked,
             owners_lost: account.counters.facts_ring_full,
             time_wait_skipped: account.timewait_skipped,
-            complete: lost.total() == 0,
+            namespaces_unreachable: ledger.unseen.namespaces,
+            namespaces_hidden: ledger.unseen.hidden,
+            complete: lost.total() == 0 && ledger.unseen.is_nothing(),
         }
     }
 
@@ -97,7 +106,21 @@ impl Completeness {
         sum(&mut self.untracked, other.untracked);
         sum(&mut self.owners_lost, other.owners_lost);
         sum(&mut self.time_wait_skipped, other.time_wait_skipped);
+        let sum = |sum: &mut u32, more: u32| *sum = sum.saturating_add(more);
+        sum(
+            &mut self.namespaces_unreachable,
+            other.namespaces_unreachable,
+        );
+        sum(&mut self.namespaces_hidden, other.namespaces_hidden);
         self.complete &= other.complete;
+    }
+
+    /// Where sockets older than the run could not be looked for.
+    pub const fn unseen(&self) -> Unseen {
+        Unseen {
+            namespaces: self.namespaces_unreachable,
+            hidden: self.namespaces_hidden,
+        }
     }
 
     /// The line that ends every run.
@@ -129,6 +152,12 @@ impl Completeness {
         }
         if self.time_wait_skipped > 0 {
             line += &format!(" time_wait_skipped={}", self.time_wait_skipped);
+        }
+        if self.namespaces_unreachable > 0 {
+            line += &format!(" namespaces_unreachable={}", self.namespaces_unreachable);
+        }
+        if self.namespaces_hidden > 0 {
+            line += &format!(" namespaces_hidden={}", self.namespaces_hidden);
         }
         if ring_full > 0 {
             line += "; a larger --ring-size, or a narrower filter, loses less";

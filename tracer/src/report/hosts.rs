@@ -110,13 +110,19 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
             format!("{name}: recorded twice {between}: what happened then counts twice.")
         });
         let c = &host.report.completeness;
-        if !c.complete {
+        if c.lost.total() > 0 {
             let lost = c.lost;
             let all = lost.in_the_kernel();
             said.push(format!(
                 "{name}: NOT complete: of {} state changes {all} were lost, and {} events are missing \
                  from its recordings.",
                 c.seen, lost.recording
+            ));
+        }
+        let unseen = c.unseen();
+        if !unseen.is_nothing() {
+            said.push(format!(
+                "{name}: NOT complete in sockets older than the window: {unseen}."
             ));
         }
     }

@@ -207,7 +207,7 @@ fn notes(report: &Report, out: &mut String) -> Result<()> {
 fn time_wait(report: &Report, out: &mut String) -> Result<()> {
     let Some(measured) = report.time_wait_measured() else {
         section(
-            "TIME_WAIT is not measured: no hook of this kernel tells of it",
+            "TIME_WAIT is not measured: no hook told of it ('tcpdwell check' says why)",
             out,
         )?;
         return Ok(());
@@ -378,7 +378,7 @@ fn basis(report: &Report, out: &mut String) -> Result<()> {
         )?;
     }
     let c = &report.completeness;
-    if c.complete {
+    if c.lost.total() == 0 {
         writeln!(
             out,
             "  complete: all {} state changes seen were told or filtered",
@@ -391,6 +391,11 @@ fn basis(report: &Report, out: &mut String) -> Result<()> {
             c.seen,
             c.lost.in_the_kernel()
         )?;
+    }
+    let unseen = c.unseen();
+    if !unseen.is_nothing() {
+        let text = format!("NOT complete in sockets older than the window: {unseen}");
+        wrapped("  ", &text, 2, out)?;
     }
     if let Some(cost) = &report.own_cost {
         writeln!(out, "  {}", cost.to_string().replace("; ", ";\n  "))?;

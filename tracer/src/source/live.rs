@@ -13,7 +13,7 @@ use crate::{
     decode::Decoder,
     ebpf::{Probes, SnapshotSource, TimewaitSource},
     engine::{Event, EventBody, LostCount, Mono},
-    enrich::{self, CgroupPaths, Means, Sampler},
+    enrich::{self, CgroupPaths, Means, Sampler, Snapshot},
     filter::Filter,
 };
 
@@ -183,13 +183,6 @@ impl LiveSource {
             },
             |seen| seen.events,
         );
-        let mut seen = seen.unwrap_or_else(|error| {
-            // Once: it will fail as often as it is tried.
-            if !std::mem::replace(&mut looking.has_failed, true) {
-                log::warn!("looking at the sockets again: {error:#}; why some wait is not known");
-            }
-            Vec::new()
-        });
         while !self.drain(events) {}
         order::merge(events, first, &mut seen);
         self.cgroups.tell(events, first);
@@ -269,10 +262,10 @@ fn look(
     probes: &mut Probes,
     without: u32,
     filter: &Filter,
-) -> Result<Vec<Event>> {
+) -> Result<Snapshot> {
     let began = clock::monotonic();
     let Some(means) = means(eyes, probes) else {
-        return Ok(Vec::new());
+        return Ok(Snapshot::default());
     };
     let snapshot = enrich::take(means, without, filter)?;
     log::debug!(
@@ -281,7 +274,7 @@ fn look(
         snapshot.namespaces,
         clock::monotonic().since(began).as_secs_f64() * 1000.0
     );
-    Ok(snapshot.events)
+    Ok(snapshot)
 }
 
 /// Takes one record in; whether it could be understood.

@@ -5,7 +5,7 @@ use tracer::engine::{
     CgroupFact, Descriptors, EndReason, Endpoint, Event, EventBody, Evidence, Found, FourTuple,
     Held, Holder, Inside, Inspected, Looked, LostCount, MAX_HOLDERS, Minisock, Mono, OwnerSource,
     Process, ProcessFact, ProcessName, SockId, StateChange, Sysctl, TcpState, TimewaitEnd,
-    TimewaitRearmed,
+    TimewaitRearmed, Unseen,
 };
 
 /// Small numbers, so that flows come again, and any.
@@ -168,13 +168,17 @@ fn looks() -> impl Strategy<Value = EventBody> {
             stopped,
         })
     });
-    let looked = any::<(u64, u32, u32)>().prop_map(|(began, namespaces, unreachable)| {
-        EventBody::Looked(Looked {
-            began: Mono(began),
-            namespaces,
-            unreachable,
-        })
-    });
+    let looked =
+        any::<(u64, u32, u32, u32)>().prop_map(|(began, namespaces, unentered, hidden)| {
+            EventBody::Looked(Looked {
+                began: Mono(began),
+                namespaces,
+                unseen: Unseen {
+                    namespaces: unentered,
+                    hidden,
+                },
+            })
+        });
     prop_oneof![inspected, descriptors, looked]
 }
 

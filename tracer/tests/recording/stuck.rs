@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tracer::{
     engine::{
         Descriptors, Event, EventBody, Held, Holder, Inside, Inspected, Looked, Mono, OwnerSource,
-        Process, ProcessFact, ProcessName, SockId, TcpState,
+        Process, ProcessFact, ProcessName, SockId, TcpState, Unseen,
     },
     recording::{Meta, Progress, Segment},
 };
@@ -98,7 +98,7 @@ fn look(ms: u64, seen: &[(u64, u32)]) -> Vec<Event> {
     let ended = EventBody::Looked(Looked {
         began: at(ms),
         namespaces: 1,
-        unreachable: 0,
+        unseen: Unseen::default(),
     });
     let bodies = seen.iter().map(inspected).chain([files, ended]);
     let event = |body| Event { at: at(ms), body };

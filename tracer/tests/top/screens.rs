@@ -74,6 +74,7 @@ fn with_cost(mut told: Told) -> Told {
             ns_per_run: 212.0,
             cpu_percent: 0.04,
         }),
+        is_counted: true,
     });
     told
 }

@@ -8,7 +8,7 @@ use tracer::{
     engine::{
         Endpoint, Event, EventBody, Evidence, FourTuple, Held, Holder, Inside, Inspected, Looked,
         LostCount, Minisock, Mono, OwnerSource, Process, ProcessFact, ProcessName, SockId,
-        StateChange, Sysctl, TcpState, TimewaitEnd,
+        StateChange, Sysctl, TcpState, TimewaitEnd, Unseen,
     },
     recording::{ClockPair, Hooks, META_SCHEMA, Meta, Progress, Segment},
 };
@@ -328,7 +328,7 @@ impl Story {
             let looked = Looked {
                 began,
                 namespaces: 1,
-                unreachable: 0,
+                unseen: Unseen::default(),
             };
             self.push(began.0 + 2 * MS, EventBody::Looked(looked));
         }

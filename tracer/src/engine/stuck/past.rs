@@ -51,7 +51,7 @@ impl Engine {
 
     /// Whether the latest look should have shown it, and did not: its end was not seen.
     fn is_gone(&self, connection: &Connection) -> bool {
-        let complete = |looked: &Looked| looked.unreachable == 0 && self.looks.dropped() == 0;
+        let complete = |looked: &Looked| looked.unseen.is_nothing() && self.looks.dropped() == 0;
         let looked = self.looks.latest().filter(complete);
         !connection.in_minisock && looked.is_some_and(|looked| connection.since < looked.began)
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::*;
 use crate::engine::{
     Descriptors, Endpoint, Event, EventBody, Found, Held, Inside, Limits, Looked, SockId,
-    StateChange,
+    StateChange, Unseen,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -105,7 +105,7 @@ impl Played {
             EventBody::Looked(Looked {
                 began: Mono(at),
                 namespaces: 1,
-                unreachable: 0,
+                unseen: Unseen::default(),
             }),
         );
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::View;
 use crate::{
     engine::{
-        Engine, Holder,
+        Engine, Holder, Unseen,
         stuck::{Leak, Port, StuckSocket, Verdict},
     },
     render::completeness::Lost,
@@ -100,6 +100,7 @@ struct Account {
     irregular: u64,
     namespaces: u32,
     namespaces_unreachable: u32,
+    namespaces_hidden: u32,
     sockets_not_kept: u64,
     complete: bool,
 }
@@ -230,7 +231,7 @@ fn account(view: &View<'_>) -> Account {
         .completeness
         .map_or_else(|| ledger.lost.into(), |c| c.lost);
     let whole = lost == Lost::default();
-    let unreachable = looked.map_or(0, |l| l.unreachable);
+    let unseen = looked.map_or(Unseen::default(), |l| l.unseen);
     Account {
         seen: view.completeness.map(|c| c.seen),
         filtered: view.completeness.map(|c| c.filtered),
@@ -239,8 +240,9 @@ fn account(view: &View<'_>) -> Account {
         unknown_starts: ledger.unknown_starts,
         irregular: ledger.irregular,
         namespaces: looked.map_or(0, |l| l.namespaces),
-        namespaces_unreachable: unreachable,
+        namespaces_unreachable: unseen.namespaces,
+        namespaces_hidden: unseen.hidden,
         sockets_not_kept: looks.dropped(),
-        complete: whole && unreachable == 0 && looks.dropped() == 0,
+        complete: whole && unseen.is_nothing() && looks.dropped() == 0,
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::engine::{
     Descriptors, Endpoint, Event, EventBody, FourTuple, Holder, Inside, Inspected, Limits, Looked,
-    ProcessFact, ProcessName, SockId,
+    ProcessFact, ProcessName, SockId, Unseen,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -85,7 +85,7 @@ fn shown(seen: Vec<Inspected>, names: &[(u32, &str)], stopped: &[u32], wide: boo
     let looked = EventBody::Looked(Looked {
         began: at,
         namespaces: 1,
-        unreachable: 0,
+        unseen: Unseen::default(),
     });
     let seen = seen.into_iter().map(Box::new).map(EventBody::Inspected);
     let mut engine = Engine::new(Limits::default());

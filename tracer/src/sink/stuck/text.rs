@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 
 use super::{View, json::until_limit};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Engine, TcpState,
         stuck::{Cause, Group, LINGERING, Leak, StuckSocket, Verdict, groups, one_each},
     },
-    render::{age, escape},
+    render::{age, escape, wrap::wrapped},
     sink::row::known_address,
 };
 
@@ -81,12 +81,20 @@ fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         write!(out, "; {} not known to be so old", view.younger)?;
     }
     writeln!(out)?;
-    if let Some(looked) = view.engine.looks().latest().filter(|l| l.unreachable > 0) {
-        writeln!(
-            out,
-            "{} network namespaces could not be looked into",
-            looked.unreachable
+    if let Some(looked) = view
+        .engine
+        .looks()
+        .latest()
+        .filter(|l| !l.unseen.is_nothing())
+    {
+        let mut text = String::new();
+        wrapped(
+            "",
+            &format!("not looked at everywhere: {}", looked.unseen),
+            2,
+            &mut text,
         )?;
+        out.put_slice(text.as_bytes());
     }
     Ok(())
 }
@@ -122,7 +130,10 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
         .filter(|(cause, _)| *cause == Cause::NeverAccepted)
         .count();
     let several = group.pids.len() > 1;
+    let is_had = example.looked.is_some() && example.holders.is_empty() && !group.pids.is_empty();
     let verb = match (never, several) {
+        // Nobody is seen that has it now.
+        (0, _) if is_had => "had",
         (0, false) => "holds",
         (0, true) => "hold",
         (n, false) if n == group.causes.len() => "has not accepted",
@@ -130,10 +141,7 @@ fn tell(view: &View<'_>, group: &Group, out: &mut BytesMut) -> Result<()> {
         // Some it has.
         (_, false) => "has",
         (_, true) => "have",
-    let is_had = example.looked.is_some() && example.holders.is_empty() && !group.pids.is_empty();
     };
-        // Nobody is seen that has it now.
-        (0, _) if is_had => "had",
     let who = if group.pids.is_empty() {
         "nobody that can be seen".to_owned()
     } else {
