@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{
     engine::{Account, Engine, Event, EventBody, Update},
     filter::Gate,
+    logging,
     recording::Recorder,
     render::completeness::Completeness,
     shutdown::{Ended, Shutdown},
@@ -56,6 +57,14 @@ pub struct Outcome {
     pub output: Output,
 }
 
+/// What is known at the end, beside the parts themselves: see [`Outcome`].
+struct Ran {
+    ended: Option<Ended>,
+    completeness: Completeness,
+    shown: u64,
+    account: Account,
+}
+
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -64,8 +73,26 @@ enum Flow {
 }
 
 impl<S: EventSource> Pipeline<'_, S> {
-    /// Runs until `shutdown`, or until enough was shown.
+    /// Runs until `shutdown`, or until enough was shown. What was seen is told if that fails, too.
     pub async fn run(mut self, start: &Start, shutdown: &mut Shutdown) -> Result<Outcome> {
+        let run = self.run_to_the_end(start, shutdown).await;
+        let ended = run.inspect_err(|_| {
+            if let Ok(account) = self.source.account() {
+                let completeness = Completeness::new(&account, self.engine.ledger());
+                logging::note(&format!("until it failed: {}", completeness.line()));
+            }
+        })?;
+        Ok(Outcome {
+            ended: ended.ended,
+            completeness: ended.completeness,
+            shown: ended.shown,
+            account: ended.account,
+            engine: self.engine,
+            output: self.output,
+        })
+    }
+
+    async fn run_to_the_end(&mut self, start: &Start, shutdown: &mut Shutdown) -> Result<Ran> {
         let mut events = Vec::new();
         let mut updates = Vec::new();
         let mut shown = 0;
@@ -106,13 +133,11 @@ impl<S: EventSource> Pipeline<'_, S> {
         self.sink
             .end(&self.engine, &completeness, self.output.buffer())?;
         self.output.flush()?;
-        Ok(Outcome {
+        Ok(Ran {
             ended,
             completeness,
             shown,
-            engine: self.engine,
             account,
-            output: self.output,
         })
     }
 

@@ -73,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "engine",
             "filter",
+            "logging",
             "recording",
             "render",
             "shutdown",

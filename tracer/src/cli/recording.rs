@@ -92,7 +92,7 @@ pub struct RecordArgs {
 /// When the next file begins, and how much is kept.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct RotationArgs {
-    /// Begin another file at so many bytes (K, M, G; at least 64K): FILE, FILE.000001, ...
+    /// Begin another file at so many bytes (K, M, G; at least 64K): x.tdw, x.000001.tdw, ...
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     rotate_size: Option<u64>,
     /// Begin another file after so long (at least 1s).

@@ -58,7 +58,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "must be more than zero, for example 30s, 5m or 1h30m";
     let duration = if let Ok(seconds) = text.parse::<f64>() {
-        Duration::try_from_secs_f64(seconds).map_err(|_| allowed.to_owned())?
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(duration) => duration,
+            Err(_) if seconds > 0.0 => return Err(format!("too long: {allowed}")),
+            Err(_) => return Err(allowed.to_owned()),
+        }
     } else {
         let parsed =
             SignedDuration::from_str(text).map_err(|_| format!("not a duration: {allowed}"))?;
@@ -213,6 +217,9 @@ mod tests {
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for long in ["1e400", "inf", "99999999999999999999"] {
+            assert!(duration(long).unwrap_err().contains("too long"), "{long}");
+        }
         for bad in ["0", "0s", "-5", "-5s", "soon", "", "inf", "nan"] {
             assert!(
                 duration(bad).unwrap_err().contains("more than zero"),

@@ -20,7 +20,7 @@ use crate::{
     logging,
     pipeline::{Outcome, Pipeline},
     recording::Recorder,
-    render::{completeness::Completeness, dwells, ends},
+    render::{completeness::Completeness, dwells, ends, escape},
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
     source::live::{LiveSource, LookOptions},
@@ -243,9 +243,12 @@ fn tell_rung(probes: &Probes) {
 }
 
 pub(super) fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8) {
-    if let Some(Ended::Command(status)) = &outcome.ended {
-        let name = command.first().map_or("", String::as_str);
-        logging::note(&format!("the command '{name}' ended: {status}"));
+    if let Some(name) = command.first() {
+        let name = escape::text(name.as_bytes());
+        logging::note(&match &outcome.ended {
+            Some(Ended::Command(status)) => format!("the command '{name}' ended: {status}"),
+            _ => format!("the command '{name}' has not ended: it is left to itself"),
+        });
     }
     if verbosity > 0 {
         let stats = outcome.engine.stats();

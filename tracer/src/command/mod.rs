@@ -25,6 +25,7 @@ use crate::{
     ebpf::{Capabilities, Kernel},
     error::Failure,
     logging,
+    render::escape,
 };
 
 /// Runs what was typed.
@@ -34,7 +35,8 @@ pub fn run() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            logging::note(&format!("{error:#}"));
+            // Names of files and commands may come from anybody.
+            logging::note(&escape::lines(&format!("{error:#}")));
             Failure::exit_code(&error)
         }
     }

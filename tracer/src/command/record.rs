@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal as _, Write as _, stderr},
+    os::unix::ffi::OsStrExt as _,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -112,7 +113,7 @@ fn line(summary: &Summary) -> String {
         progress.events - progress.dropped,
         summary.bytes,
         summary.files,
-        summary.path.display()
+        escape::text(summary.path.as_os_str().as_bytes())
     );
     if progress.dropped > 0 {
         line += &format!(

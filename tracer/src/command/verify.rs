@@ -1,9 +1,10 @@
 //! `verify`: whether recordings are intact. `repair`: what is, into a new file.
 
 use std::{
+    fmt::Write as _,
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{BufWriter, Write as _},
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::Path,
     process::ExitCode,
 };
@@ -14,19 +15,26 @@ use crate::{
     cli::{RepairArgs, VerifyArgs},
     logging,
     recording::{Inspection, inspect, repair as repair_into},
+    render::escape,
+    sink::Output,
 };
 
 /// Runs `verify`. Exit code 1 where something is damaged.
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let mut is_damaged = false;
+    let mut output = Output::open(None)?;
     for path in &args.files {
-        let mut out = io::stdout().lock();
         let inspection = inspect(open(path)?, |line| {
-            writeln!(out, "{line}").context("writing to standard output")
+            writeln!(output.buffer(), "{line}")?;
+            output.flush_if_full()?;
+            Ok(())
         })
         .with_context(|| format!("reading the recording '{}'", path.display()))?;
         let verdict = verdict(&inspection);
-        writeln!(out, "{}: {verdict}", path.display()).context("writing to standard output")?;
+        let shown = escape::text(path.as_os_str().as_bytes());
+        writeln!(output.buffer(), "{shown}: {verdict}")?;
+        // Whether somebody reads it or not: the exit code tells, too.
+        output.flush()?;
         is_damaged |= !inspection.is_intact();
     }
     Ok(if is_damaged {

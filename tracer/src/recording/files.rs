@@ -81,6 +81,9 @@ impl Files {
 
     /// Makes the next file, and writes what the recording stands on.
     pub fn begin(&mut self, progress: Progress) -> Result<(PathBuf, Segment<Target>)> {
+        if self.meta.segment == 0 && self.makes_more() {
+            self.refuse_left_overs()?;
+        }
         if self.rotation.in_memory && self.meta.segment == 0 {
             // Better now than when there is something to lose.
             let (path, _) = self.make()?;
@@ -106,6 +109,22 @@ impl Files {
     pub(super) const fn makes_more(&self) -> bool {
         let rotation = &self.rotation;
         rotation.in_memory || rotation.size.is_some() || rotation.every.is_some()
+    }
+
+    /// Files of an earlier run would be in the way later, when there is something to lose.
+    fn refuse_left_overs(&self) -> Result<()> {
+        // One that can't be read is noticed when a file is made in it.
+        let entries = fs::read_dir(directory(&self.place)).into_iter().flatten();
+        let mut paths = entries.flatten().map(|entry| entry.path());
+        if let Some(path) = paths.find(|path| is_numbered(&self.place, path)) {
+            bail!(
+                "recording to '{}': '{}' exists already, and a recording is never written over; name another \
+                 file, or a directory",
+                self.place.display(),
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     /// A file that was not there.
@@ -217,6 +236,19 @@ fn numbered(first: &Path, number: u64) -> PathBuf {
     }
 }
 
+/// Whether [`numbered`] may come to name this file.
+fn is_numbered(first: &Path, path: &Path) -> bool {
+    let number = |path: &Path| {
+        // `x.000001.tdw` less the extension that it shares with `x.tdw`.
+        let stem = match first.extension() {
+            Some(_) => Path::new(path.file_stem()?),
+            None => Path::new(path.file_name()?),
+        };
+        stem.extension()?.to_str()?.parse::<u64>().ok()
+    };
+    number(path).is_some_and(|n| numbered(first, n).file_name() == path.file_name())
+}
+
 /// A name for a recording: host, time, and what makes it the only one.
 fn name(meta: &Meta) -> String {
     let host: String = meta.host.chars().map(harmless).collect();
@@ -244,12 +276,17 @@ fn clocks() -> ClockPair {
     }
 }
 
+/// Where a file lies.
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent();
+    parent
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// A file's name is safe only with its directory.
 fn sync_directory(path: &Path) {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
+    let directory = directory(path);
     if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
         log::debug!("'{}' can't be synced: {error}", directory.display());
     }

@@ -21,6 +21,12 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// The same for text of several lines, which stay lines.
+pub fn lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(|l| self::text(l.as_bytes())).collect();
+    lines.join("\n")
+}
+
 /// Controls (C0, DEL, C1), and the invisible and bidirectional format characters.
 fn steers(c: char) -> bool {
     c.is_control()
@@ -41,5 +47,6 @@ mod tests {
         assert_eq!(text(b"a\xffb"), "a\u{fffd}b");
         assert_eq!(text("a\u{202e}b".as_bytes()), "a\\u{202e}b");
         assert_eq!(text("\u{9b}2J".as_bytes()), "\\u{9b}2J");
+        assert_eq!(lines("no\x1b[2J\n  mend"), "no\\u{1b}[2J\n  mend");
     }
 }

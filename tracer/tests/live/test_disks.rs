@@ -84,6 +84,10 @@ fn output_to_a_full_disk_ends_with_an_error() {
         let said = finished.diagnostics();
         assert!(said.contains("No space left on device"), "{said}");
         assert!(said.contains("rows"), "it names the file: {said}");
+        assert!(
+            said.contains("until it failed: completeness: seen="),
+            "{said}"
+        );
     });
 }
 

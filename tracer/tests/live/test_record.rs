@@ -174,6 +174,16 @@ fn a_recorder_says_so_when_it_can_not_go_on() {
     let refused = Tool::started(&mut record(&path, 1)).wait();
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.diagnostics().contains("exists already"));
+    // Nor begun where it could not go on.
+    let other = path.with_file_name("other.tdw");
+    fs::write(other.with_extension("000007.tdw"), "mine").unwrap();
+    fs::write(other.with_extension("old.tdw"), "no matter").unwrap();
+    let mut rotating = record(&other, 1);
+    let refused = Tool::started(rotating.args(["--rotate-every", "1h"])).wait();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = refused.diagnostics();
+    assert!(said.contains("other.000007.tdw' exists already"), "{said}");
+    assert!(!other.exists());
     assert_eq!(fs::read(&path).unwrap(), b"mine");
 
     // A full disk.
