@@ -45,10 +45,20 @@ struct Expected {
     seq: u64,
     /// Events up to here; `None`: not known yet.
     events: Option<u64>,
-    /// Time of the latest.
+    /// Time of the latest that came with an account.
     at: Mono,
+    /// Blocks that were not there since.
+    missing: u64,
     /// It was ended in order.
     ended: bool,
+}
+
+impl Expected {
+    /// Blocks that are not there, before this one.
+    const fn missing_before(&self, header: &Header) -> u64 {
+        let here = header.seq.saturating_sub(self.seq);
+        self.missing.saturating_add(here)
+    }
 }
 
 impl FileSource {
@@ -176,15 +186,19 @@ impl FileSource {
         if let Some(account) = ledger.and_then(|ledger| ledger.account) {
             self.account = account;
         }
-        let events_before = self.expected.and_then(|expected| expected.events);
+        let before = self.expected;
+        let events_before = before.and_then(|before| before.events);
+        // What a file begins with has none: what is missing before it is told with the first that has.
+        let without = before.filter(|_| ledger.is_none());
         self.expected = Some(Expected {
             seq: header.seq.saturating_add(1),
+            missing: without.map_or(0, |before| before.missing_before(header)),
             events: match ledger {
                 Some(ledger) => Some(ledger.events_before.saturating_add(count)),
                 None if header.seq == 0 => Some(0),
                 None => events_before,
             },
-            at: Mono(header.last_ts),
+            at: without.map_or(Mono(header.last_ts), |before| before.at),
             ended: header.kind == BlockType::End,
         });
         holds_events || !events.is_empty()
@@ -203,7 +217,7 @@ impl FileSource {
             .events_before
             .saturating_sub(header.lost_before)
             .saturating_sub(expected.events.unwrap_or(u64::MAX));
-        let blocks = header.seq.saturating_sub(expected.seq);
+        let blocks = expected.missing_before(header);
         if blocks > 0 || gone > 0 {
             log::warn!(
                 "{} blocks with {gone} events in {:.3} s are missing before block {}",

@@ -1,6 +1,6 @@
 //! Whatever happens to a file: no panic, nothing wrong is taken for right, all that is intact is read.
 
-use std::{collections::BTreeMap, fs, io::Write as _};
+use std::{collections::BTreeMap, fs, io::Write as _, process::Command};
 
 use tempfile::NamedTempFile;
 use tracer::{
@@ -193,6 +193,35 @@ fn what_a_slow_disk_cost_is_told_where_it_is_missing() {
     let found = inspect(&file[..], |_| Ok(())).unwrap();
     assert_eq!((found.dropped, found.events), (7, 33));
     assert!(found.is_intact());
+}
+
+#[test]
+fn a_missing_file_is_told_as_what_it_had() {
+    let events = made::events(120);
+    let directory = tempfile::tempdir().unwrap();
+    let mut meta = made::meta(1);
+    let mut progress = Progress::default();
+    let mut paths = Vec::new();
+    for part in events.chunks(40) {
+        let mut segment = Segment::begin(Vec::new(), 1, &meta, progress).unwrap();
+        for event in part {
+            segment.push(event).unwrap();
+        }
+        let (file, after) = segment.end().unwrap();
+        progress = after;
+        meta.segment += 1;
+        paths.push(directory.path().join(format!("{}.tdw", meta.segment)));
+        fs::write(paths.last().unwrap(), file).unwrap();
+    }
+    let missing = inspect(&*fs::read(&paths[1]).unwrap(), |_| Ok(())).unwrap();
+    let read = Command::new(env!("CARGO_BIN_EXE_tcpdwell"))
+        .args(["trace", "--from"])
+        .args([&paths[0], &paths[2]])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(read.stderr).unwrap();
+    let gap = format!("warn: {} blocks with 40 events in ", missing.blocks);
+    assert!(missing.blocks > 0 && said.contains(&gap), "{gap}: {said}");
 }
 
 #[test]
