@@ -169,9 +169,18 @@ impl Change {
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
             emit::count(self.by, |c| c.filtered += 1);
+            self.forget();
             return Outcome::Done;
         }
         self.emit(ctx, flags | fate.flags())
+    }
+
+    /// Nothing is told of it.
+    #[inline(always)]
+    pub fn forget(&self) {
+        if self.newstate == CLOSE {
+            timewait::forget_refusal(self.sk as u64);
+        }
     }
 
     /// A function with a stack frame of its own, as the next: together they would not fit.

@@ -129,11 +129,17 @@ fn changed(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
         }
     });
     match fate {
-        Fate::Drop => emit::count(change.by, |c| c.filtered += 1),
-        Fate::SubmitUnwanted => keep(change.by, |books| {
-            books.forget(change.sk as u64);
-            Counted::Yes
-        }),
+        Fate::Drop => {
+            emit::count(change.by, |c| c.filtered += 1);
+            change.forget();
+        }
+        Fate::SubmitUnwanted => {
+            change.forget();
+            keep(change.by, |books| {
+                books.forget(change.sk as u64);
+                Counted::Yes
+            });
+        }
         Fate::Submit => add(ctx, change, twin),
     }
 }

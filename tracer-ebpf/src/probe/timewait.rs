@@ -28,7 +28,7 @@ use super::{
 use crate::{
     emit::{self, By},
     filter,
-    globals::{END_DEPTH, HOOK_TIMER, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
+    globals::{END_DEPTH, HOOK_ALLOC, HOOK_TIMER, TIMEWAIT_HANDLER, TIMEWAIT_HOOK, offset},
     kernel::{InMemory, load, read},
     maps::ALLOCATIONS,
     registers::Called,
@@ -43,13 +43,20 @@ pub struct Allocation {
     death_row: u64,
     /// Why there is no minisock, `OUTCOME_*`; 0: the call has not returned.
     refusal: u64,
+    /// When that was found out.
+    at: u64,
 }
+
+/// A refusal is the reason of a change that follows so soon: the socket closes at once (`tcp_time_wait`), but
+/// maybe on another CPU, and then the note stays for whoever gets its memory.
+const FRESH_NS: u64 = 100_000_000;
 
 impl Allocation {
     const NONE: Self = Self {
         sk: 0,
         death_row: 0,
         refusal: 0,
+        at: 0,
     };
 }
 
@@ -109,9 +116,28 @@ fn refusal_of(sk: u64) -> u8 {
     if last.sk != sk {
         return 0;
     }
-    let refusal = last.refusal as u8;
+    let (refusal, at) = (last.refusal as u8, last.at);
     *last = Allocation::NONE;
+    // SAFETY: no argument, no effect.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if now.wrapping_sub(at) > FRESH_NS {
+        return 0;
+    }
     refusal
+}
+
+/// A socket closed of which nothing is told: its refusal must not be taken for that of the next in its place.
+#[inline(always)]
+pub fn forget_refusal(sk: u64) {
+    if TIMEWAIT_HOOK.load() == HOOK_ALLOC
+        && let Some(last) = ALLOCATIONS.get_ptr_mut(0)
+    {
+        // SAFETY: a per-CPU value.
+        let last = unsafe { &mut *last };
+        if last.sk == sk {
+            *last = Allocation::NONE;
+        }
+    }
 }
 
 /// Whether a minisock for this socket would have been one too many (`inet_twsk_alloc`). A socket
@@ -169,6 +195,7 @@ pub fn allocating(sk: u64, death_row: u64) {
         sk,
         death_row,
         refusal: 0,
+        at: 0,
     });
 }
 
@@ -194,6 +221,8 @@ pub fn refused(sk: u64, death_row: u64) {
         sk,
         death_row,
         refusal: u64::from(Buckets::of(death_row).refusal()),
+        // SAFETY: no argument, no effect.
+        at: unsafe { bpf_ktime_get_ns() },
     });
 }
 

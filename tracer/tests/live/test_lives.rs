@@ -1,17 +1,35 @@
 //! How each kind of connection ends: the tool's verdict is what was done, on every rung that this
 //! kernel has.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    net::{Shutdown, SocketAddr, TcpStream},
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{
     clock::Span,
     compare::TIME_WAIT,
     lives::{GROUPS, Life, live, namespaces},
-    netns::Netns,
+    netns::{Netns, sysctl},
     row::Row,
     skip::{Noise, is_scaled_down, turn},
+    spawn,
     tool::{Tool, binary, trace},
+    workload::{Lane, listen},
 };
+
+const AFTER: Lane = Lane { test: 29, space: 0 };
+
+/// An acknowledgement may be held back for so long.
+const SHORT: Duration = Duration::from_millis(60);
 
 /// Times between what a program sees of the kernel's doings and what the kernel says.
 const EXACT_NS: u64 = 2_000_000;
@@ -55,6 +73,75 @@ fn where_no_minisock_may_be_made_the_rung_is_the_same() {
     });
     let (there, text) = space.run();
     assert_eq!(there, here, "{text}");
+}
+
+/// Keeps this thread on one CPU.
+fn pin() {
+    let mut cpus = CpuSet::new();
+    cpus.set(0);
+    sched_setaffinity(None, &cpus).unwrap();
+}
+
+/// Why a socket got no minisock is noted until it closes. Of one that is filtered out nothing is told, and the
+/// next in its memory may close without any, and is none that was refused.
+#[test]
+fn lives_after_refusals_that_are_filtered_out() {
+    const EACH: usize = 20;
+    let name = "lives_after_refusals_that_are_filtered_out";
+    let Some(_turn) = turn(name, Noise::Little) else {
+        return;
+    };
+    let (go, wait) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let others = Netns::new(move |_| {
+        pin();
+        sysctl("tcp_max_tw_buckets", "0");
+        let (listener, _) = listen(SocketAddr::new(AFTER.address(1), AFTER.port(0)));
+        let server = listener.local_addr().unwrap();
+        while wait.recv().is_ok() {
+            let client = TcpStream::connect(server).unwrap();
+            let (mut accepted, _) = listener.accept().unwrap();
+            spawn::close(client);
+            assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            spawn::close(accepted);
+            thread::sleep(SHORT);
+            tell.send(()).unwrap();
+        }
+    });
+    let space = Netns::new(move |_| {
+        pin();
+        let (listener, _) = listen(SocketAddr::new(AFTER.address(1), AFTER.port(1)));
+        let server = listener.local_addr().unwrap();
+        for i in 0..EACH {
+            go.send(()).unwrap();
+            told.recv().unwrap();
+            let client = TcpStream::connect(server).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            // Either may have the memory of the one that was refused.
+            let (closes, mut other) = match i % 2 {
+                0 => (client, accepted),
+                _ => (accepted, client),
+            };
+            closes.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(other.read(&mut [0]).unwrap(), 0);
+            thread::sleep(SHORT);
+            spawn::reset(closes);
+        }
+    });
+    let netns = space.inode.to_string();
+    let tool = Tool::attached(&mut trace(["--format", "ndjson", "--netns", &netns]));
+    let others = others.start();
+    space.run();
+    others.join().unwrap();
+    tool.settle();
+    let finished = tool.interrupt();
+    finished.assert_success();
+    let rows = finished.rows();
+    let ended = rows
+        .iter()
+        .filter(|r| (r.from.as_str(), r.to.as_str()) == ("FIN_WAIT2", "CLOSE"));
+    let reasons: Vec<_> = ended.map(|r| r.end_reason.as_deref()).collect();
+    assert_eq!(reasons, [Some("linger_0"); EACH], "{rows:#?}");
 }
 
 fn run(rung: &str, test: u8) {
