@@ -13,6 +13,9 @@ use std::{
         },
     },
     process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, Sender},
+    thread,
+    time::Duration,
 };
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -21,7 +24,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use crate::{spawn, test_crowd::gather, test_readers::talk};
+use crate::{spawn, test_crowd::gather, test_readers::talk, tool};
 
 const ADDRESS: &str = "TCPDWELL_LIVE_CHILD_ADDRESS";
 const COUNT: &str = "TCPDWELL_LIVE_CHILD_COUNT";
@@ -110,6 +113,17 @@ pub(crate) fn connects(address: SocketAddr, count: usize, comm: &[u8]) -> Child 
         .stdin(Stdio::piped())
         .stdout(Stdio::null());
     spawn::spawn(&mut command).unwrap()
+}
+
+/// Keeps this thread's network namespace, tells the test so, and waits until it goes on. A namespace is found by
+/// its processes, not by a single thread.
+pub(crate) fn keep_namespace(server: SocketAddr, tell: &Sender<()>, wait: &Receiver<()>) {
+    let mut keeper = connects(server, 0, b"keeper");
+    thread::sleep(Duration::from_millis(300));
+    tell.send(()).unwrap();
+    wait.recv().unwrap();
+    drop(keeper.stdin.take());
+    tool::wait(&mut keeper);
 }
 
 /// A process that accepts `count` connections of a listener that it inherits, takes a byte from each,

@@ -17,7 +17,7 @@ use crate::{
     skip::{Noise, turn},
     small::{SMALL, namespace},
     spawn,
-    tool::{self, Tool, binary},
+    tool::{Tool, binary},
     workload::{Lane, listen},
 };
 
@@ -83,12 +83,7 @@ fn late_fins_are_known_at_the_end() {
             thread::sleep(Duration::from_millis(10));
             spawn::close(client);
         }
-        let mut keeper = child::connects(server, 0, b"keeper");
-        thread::sleep(Duration::from_millis(300));
-        tell.send(()).unwrap();
-        wait.recv().unwrap();
-        drop(keeper.stdin.take());
-        tool::wait(&mut keeper);
+        child::keep_namespace(server, &tell, &wait);
     });
     let netns = space.inode.to_string();
     let directory = tempfile::tempdir().unwrap();

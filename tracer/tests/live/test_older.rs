@@ -17,7 +17,7 @@ use crate::{
     skip::{Noise, turn},
     spawn,
     test_stuck::SOURCES,
-    tool::{self, Tool, trace},
+    tool::{Tool, trace},
     workload::{Lane, listen},
 };
 
@@ -60,13 +60,7 @@ fn older_sockets_by(source: &str) {
         spawn::close(waits);
         assert_eq!(second.read(&mut [0]).unwrap(), 0);
         let ((), time_wait) = timed(|| spawn::close(second));
-        // A namespace is found by its processes, not by a single thread.
-        let mut keeper = child::connects(server, 0, b"keeper");
-        thread::sleep(Duration::from_millis(300));
-        tell.send(()).unwrap();
-        wait.recv().unwrap();
-        drop(keeper.stdin.take());
-        tool::wait(&mut keeper);
+        child::keep_namespace(server, &tell, &wait);
         let closed = client.local_addr().unwrap();
         let ((), close) = timed(|| spawn::close(client));
         assert_eq!(accepted.read(&mut [0]).unwrap(), 0);

@@ -19,7 +19,7 @@ use crate::{
     skip::{Noise, turn},
     small::{SMALL, namespace, of_netns},
     spawn,
-    tool::{self, Tool, binary, trace},
+    tool::{Tool, binary, trace},
     workload::{Lane, listen},
 };
 
@@ -93,11 +93,7 @@ fn with_few_privileges_it_says_what_it_misses() {
         let client = TcpStream::connect(server).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         spawn::close(client);
-        let mut keeper = child::connects(server, 0, b"keeper");
-        tell.send(()).unwrap();
-        wait.recv().unwrap();
-        drop(keeper.stdin.take());
-        tool::wait(&mut keeper);
+        child::keep_namespace(server, &tell, &wait);
         spawn::close(accepted);
     });
     let netns = space.inode.to_string();
