@@ -212,11 +212,22 @@ impl Engine {
             (None, Some(_)) => Entry::Approximate,
             (None, None) => Entry::Unseen,
         };
+        self.fin_came(entered.unwrap_or(at), slot, [entry, entry], updates);
+    }
+
+    /// The FIN came, though no hook told. The dwell that ends there and the one that begins are worth no more
+    /// than these.
+    pub(super) fn fin_came(
+        &mut self,
+        at: Mono,
+        slot: Slot,
+        [left, entered]: [Entry; 2],
+        updates: &mut Vec<Update>,
+    ) {
         self.ledger.implied += 1;
-        // Both the dwell that ends there and the one that begins are worth no more than this.
-        self.limit_entry(slot, entry);
-        self.step(entered.unwrap_or(at), slot, FIN_CAME, updates);
-        self.limit_entry(slot, entry);
+        self.limit_entry(slot, left);
+        self.step(at, slot, FIN_CAME, updates);
+        self.limit_entry(slot, entered);
     }
 
     pub(super) fn limit_entry(&mut self, slot: Slot, entry: Entry) {

@@ -145,15 +145,11 @@ impl Engine {
         let exact = stamp.is_some();
         let born = self.table.get(slot).map_or(at, |c| c.since);
         // A look after the minisock may be long after the FIN: how long it had waited, nobody knows.
-        let (left, entered) = match exact {
-            false if at.since(born) > BETWEEN_LOOKS => (Entry::Unseen, Entry::NotLater),
-            exact => (entry_of(exact), entry_of(exact)),
+        let entries = match exact {
+            false if at.since(born) > BETWEEN_LOOKS => [Entry::Unseen, Entry::NotLater],
+            exact => [entry_of(exact); 2],
         };
-        self.ledger.implied += 1;
-        self.limit_entry(slot, left);
-        let step = Step { exact, ..FIN_CAME };
-        self.step(stamp.unwrap_or(at), slot, step, updates);
-        self.limit_entry(slot, entered);
+        self.fin_came(stamp.unwrap_or(at), slot, entries, updates);
     }
 }
 
