@@ -47,7 +47,7 @@ pub(super) fn all() -> Namespaces {
     let (mut seen, mut marks) = (BTreeSet::new(), BTreeSet::new());
     for process in [own].into_iter().chain(processes()) {
         match add(&process.join("ns/net"), &mut seen, &mut all) {
-            Ok(is_new) if is_new => marks.extend(mark(&process)),
+            Ok(true) => marks.extend(mark(&process)),
             // `ptrace_may_access`, as for all links there (fs/proc/namespaces.c).
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 match mark(&process) {
@@ -59,7 +59,7 @@ pub(super) fn all() -> Namespaces {
                 }
             }
             // Known, or gone since it was listed.
-            Ok(_) | Err(_) => {}
+            Ok(false) | Err(_) => {}
         }
     }
     for name in named() {

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{clock, engine::Mono};
 
+/// What to do about a file that is there.
+const NEVER_OVER: &str = "and a recording is never written over; name another file, or a directory";
+
 /// When the next file begins, and how much of what was closed is kept. `None`: never, all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
@@ -117,10 +120,9 @@ impl Files {
         let entries = fs::read_dir(directory(&self.place)).into_iter().flatten();
         let mut paths = entries.flatten().map(|entry| entry.path());
         if let Some(path) = paths.find(|path| is_numbered(&self.place, path)) {
+            let place = self.place.display();
             bail!(
-                "recording to '{}': '{}' exists already, and a recording is never written over; name another \
-                 file, or a directory",
-                self.place.display(),
+                "recording to '{place}': '{}' exists already, {NEVER_OVER}",
                 path.display()
             );
         }
@@ -140,10 +142,9 @@ impl Files {
             .mode(0o600)
             .open(&path);
         let file = match file {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(
-                "recording to '{shown}': it exists already, and a recording is never written over; \
-                 name another file, or a directory"
-            ),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!("recording to '{shown}': it exists already, {NEVER_OVER}")
+            }
             other => other.with_context(|| format!("recording to '{shown}': making the file"))?,
         };
         sync_directory(&path);
