@@ -48,8 +48,6 @@ struct Looking {
     rest: u32,
     /// A bit for each state that is left out.
     without: u32,
-    /// The same, in the last look.
-    without_at_last: u32,
     /// That was said.
     has_failed: bool,
 }
@@ -95,21 +93,15 @@ impl LiveSource {
         let eyes = eyes(&probes)?;
         let without = probes.snapshot().without;
         // Without them the trace works all the same, and knows less.
-        let mut snapshot = match look(eyes, &mut probes, without, filter) {
-            Ok(seen) => {
-                if !seen.unseen.is_nothing() {
-                    log::warn!(
-                        "sockets older than the trace are not all known: {}",
-                        seen.unseen
-                    );
-                }
-                seen.events
-            }
-            Err(error) => {
-                log::warn!("sockets older than the trace are not known: {error:#}");
-                Vec::new()
-            }
-        };
+        let seen = look(eyes, &mut probes, without, filter).unwrap_or_else(|error| {
+            log::warn!("sockets older than the trace are not known: {error:#}");
+            Snapshot::default()
+        });
+        if !seen.unseen.is_nothing() {
+            let unseen = seen.unseen;
+            log::warn!("sockets older than the trace are not all known: {unseen}");
+        }
+        let mut snapshot = seen.events;
         snapshot.extend(enrich::sysctls());
         let (ring, early) = probes.take_ring()?;
         let micros = u64::from(probes.ring_size()) * 1_000_000 / FASTEST_FILL;
@@ -146,18 +138,13 @@ impl LiveSource {
     pub fn look_again(&mut self, filter: Filter, options: LookOptions) {
         let every = options.every;
         let due = every.map_or(Mono(u64::MAX), |every| clock::monotonic().plus(every));
-        let without = (options.without).unwrap_or_else(|| self.probes.snapshot().without);
-        // A minisock that waited for a FIN, and has got it, is in TIME_WAIT: of that a timer tells no more
-        // than that it was set anew, if at all.
-        let late_fins = self.probes.timewait() == Some(TimewaitSource::Timer);
-        let minisocks = if late_fins { 1 << TIME_WAIT } else { 0 };
+        let first = self.probes.snapshot().without;
         self.looking = Some(Looking {
             filter,
             every,
             due,
             rest: options.rest,
-            without,
-            without_at_last: without & !minisocks,
+            without: options.without.unwrap_or(first),
             has_failed: false,
         });
     }
@@ -165,24 +152,21 @@ impl LiveSource {
     /// Appends what a look shows, in order with what happened during it.
     fn look_now(&mut self, looking: &mut Looking, events: &mut Vec<Event>) {
         let first = events.len();
-        let without = if self.stopped {
-            looking.without_at_last
-        } else {
-            looking.without
-        };
+        let mut without = looking.without;
+        if self.stopped && self.probes.timewait() == Some(TimewaitSource::Timer) {
+            // A minisock that waited for a FIN, and has got it, is in TIME_WAIT: of that a timer tells no
+            // more than that it was set anew, if at all.
+            without &= !(1 << TIME_WAIT);
+        }
         let seen = look(self.eyes, &mut self.probes, without, &looking.filter);
-        let mut seen = seen.map_or_else(
-            |error| {
-                // Once: it will fail as often as it is tried.
-                if !std::mem::replace(&mut looking.has_failed, true) {
-                    log::warn!(
-                        "looking at the sockets again: {error:#}; why some wait is not known"
-                    );
-                }
-                Vec::new()
-            },
-            |seen| seen.events,
-        );
+        let seen = seen.unwrap_or_else(|error| {
+            // Once: it will fail as often as it is tried.
+            if !std::mem::replace(&mut looking.has_failed, true) {
+                log::warn!("looking at the sockets again: {error:#}; why some wait is not known");
+            }
+            Snapshot::default()
+        });
+        let mut seen = seen.events;
         while !self.drain(events) {}
         order::merge(events, first, &mut seen);
         self.cgroups.tell(events, first);

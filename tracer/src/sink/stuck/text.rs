@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use bytes::{BufMut as _, BytesMut};
+use bytes::BytesMut;
 
 use super::{View, json::until_limit};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Engine, TcpState,
         stuck::{Cause, Group, LINGERING, Leak, StuckSocket, Verdict, groups, one_each},
     },
-    render::{age, escape, wrap::wrapped},
+    render::{age, escape},
     sink::row::known_address,
 };
 
@@ -81,20 +81,10 @@ fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         write!(out, "; {} not known to be so old", view.younger)?;
     }
     writeln!(out)?;
-    if let Some(looked) = view
-        .engine
-        .looks()
-        .latest()
-        .filter(|l| !l.unseen.is_nothing())
-    {
-        let mut text = String::new();
-        wrapped(
-            "",
-            &format!("not looked at everywhere: {}", looked.unseen),
-            2,
-            &mut text,
-        )?;
-        out.put_slice(text.as_bytes());
+    let unseen = view.engine.looks().latest().map(|looked| looked.unseen);
+    if let Some(unseen) = unseen.filter(|unseen| !unseen.is_nothing()) {
+        let text = format!("not looked at everywhere: {unseen}");
+        writeln!(out, "{}", age::folded(&text, "", "  ", WIDTH))?;
     }
     Ok(())
 }
