@@ -29,6 +29,11 @@ pub struct FromArgs {
 }
 
 impl FromArgs {
+    /// Whether not all of it is wanted.
+    pub(crate) const fn is_of_a_part(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
     /// What `--since` and `--until` leave.
     pub(crate) fn window(&self) -> Result<Window, Failure> {
         if let (Some(since), Some(until)) = (self.since, self.until)

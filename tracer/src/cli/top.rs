@@ -40,7 +40,7 @@ impl TopArgs {
             "top has the terminal for itself: run the command in another one"
         } else if !run.filters.take_states().is_empty() {
             "--state: all states are on the screen; Enter lists the sockets of one"
-        } else if run.from.since.is_some() || run.from.until.is_some() || run.from.strict {
+        } else if run.from.is_of_a_part() || run.from.strict {
             "--since, --until, --strict: top plays a whole recording; Left and Right seek in it"
         } else {
             return Ok(());

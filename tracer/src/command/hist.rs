@@ -31,9 +31,7 @@ pub(super) async fn run(mut args: HistArgs, verbosity: u8) -> Result<ExitCode> {
         by: args.by.map(key),
         // Whom a connection belongs to is told with its transitions only; and what is open at the end of a
         // recording is not what was open at the end of a part of it.
-        open: args.run.filters.kernel_decides()
-            && args.run.from.since.is_none()
-            && args.run.from.until.is_none(),
+        open: args.run.filters.kernel_decides() && !args.run.from.is_of_a_part(),
     };
     if args.aggregate.aggregate {
         if args.by.is_some() {

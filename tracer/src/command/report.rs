@@ -62,7 +62,7 @@ async fn watch(
     let filter = Filter::try_from(args.filters.clone())?;
     // An owner may be found out late: the report decides at the end of each connection.
     args.filters.keep_kernel_part();
-    if args.from.since.is_some() || args.from.until.is_some() {
+    if args.from.is_of_a_part() {
         let why = "--since, --until: a report is of a whole recording: what was open at its ends can't be told \
                    of a part ('trace --from' takes them)";
         return Err(Failure::Usage(why.to_owned()).into());

@@ -35,7 +35,7 @@ pub(super) struct Task<'a> {
 /// Runs it: each recording by itself, in the order of their beginnings.
 pub(super) async fn run(task: Task<'_>, sink: impl Fn() -> StuckSink) -> Result<ExitCode> {
     let from = &task.args.from;
-    if from.since.is_some() || from.until.is_some() {
+    if from.is_of_a_part() {
         let why = "--since, --until: what is stuck is told as of one moment: --at TIME, or the recording's end";
         return Err(Failure::Usage(why.to_owned()).into());
     }
