@@ -129,14 +129,9 @@ fn refusal_of(sk: u64) -> u8 {
 /// A socket closed of which nothing is told: its refusal must not be taken for that of the next in its place.
 #[inline(always)]
 pub fn forget_refusal(sk: u64) {
-    if TIMEWAIT_HOOK.load() == HOOK_ALLOC
-        && let Some(last) = ALLOCATIONS.get_ptr_mut(0)
-    {
-        // SAFETY: a per-CPU value.
-        let last = unsafe { &mut *last };
-        if last.sk == sk {
-            *last = Allocation::NONE;
-        }
+    if TIMEWAIT_HOOK.load() == HOOK_ALLOC {
+        // Who asks takes it away.
+        refusal_of(sk);
     }
 }
 
