@@ -1,4 +1,4 @@
-//! The only place that touches the ring buffer and the counters.
+//! The only place that touches the ring buffer and the counters, beside a yardstick.
 
 use tracer_common::{counters::Counters, record::room};
 

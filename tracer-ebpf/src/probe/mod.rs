@@ -8,3 +8,4 @@ pub mod snapshot;
 pub mod sums;
 pub mod timewait;
 pub mod tracepoint;
+pub mod yardstick;

@@ -44,7 +44,7 @@ const IPPROTO_TCP: u16 = 6;
 const RCV_SHUTDOWN: u8 = 1;
 const SEND_SHUTDOWN: u8 = 2;
 /// `1 << SOCK_DEAD` of `skc_flags`.
-const SOCK_DEAD: u64 = 1;
+pub const SOCK_DEAD: u64 = 1;
 
 /// What a socket says of its end, as it goes into the record.
 #[derive(Clone, Copy, Default)]
@@ -124,15 +124,6 @@ impl Act for Tell {
     }
 }
 
-/// The clock, and a line in the ring buffer: for `cargo xtask bench`, beside [`Tell`]. Nobody decodes it.
-#[inline(always)]
-pub fn least() {
-    emit::submit(By::First, |record: *mut StateChangeV4| {
-        // SAFETY: a reservation of this size.
-        unsafe { (*record).ts_ns = bpf_ktime_get_ns() };
-    });
-}
-
 /// The arguments of the tracepoint.
 pub struct Change {
     pub sk: *const u8,
@@ -153,7 +144,7 @@ impl Change {
     }
 
     #[inline(always)]
-    fn field<T: Copy>(&self, offset: usize) -> T {
+    pub fn field<T: Copy>(&self, offset: usize) -> T {
         // SAFETY: `sk` is the tracepoint's argument, a BTF pointer.
         unsafe { load(self.sk, offset) }
     }

@@ -13,13 +13,14 @@ use tracer::ebpf::RunStats;
 use crate::{
     Effort, load,
     report::Spread,
-    tool::{Case, EMPTY, LEAST, LeftOut, Place, Running, Tool, possible},
+    tool::{Case, EMPTY, LEAN, LEAST, LeftOut, Place, Running, Tool, possible},
 };
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 17] = [
     ("nothing", Tool::Nothing),
     EMPTY,
     LEAST,
+    LEAN,
     ("tcpdwell", Tool::Trace(&[])),
     (
         "tcpdwell, TIME_WAIT by fentry",
@@ -59,6 +60,9 @@ const CASES: [Case; 16] = [
     ("perf record", Tool::Perf),
 ];
 
+/// What [`LEAN`] took on the machine that the targets were set on, ns: 120 to 140.
+const LEAN_THERE_NS: f64 = 130.0;
+
 /// One case.
 #[derive(Debug, Serialize)]
 pub struct Cost {
@@ -79,8 +83,19 @@ pub struct Programs {
     /// ns per connection with its TIME_WAIT's end, ten transitions or eleven, everything counted that its
     /// programs did meanwhile.
     pub connection_ns: Spread,
+    /// What that would have been where the targets were set; `None`: [`LEAN`] could not be measured, or this is
+    /// the empty program.
+    pub there: Option<There>,
     /// By program: ns per run, under the load of one thread.
     pub by_program: BTreeMap<String, Spread>,
+}
+
+/// Under the load of one thread, round by round: in units of what [`LEAN`] took in that round, of which one
+/// was [`LEAN_THERE_NS`].
+#[derive(Debug, Serialize)]
+pub struct There {
+    pub transition_ns: Spread,
+    pub connection_ns: Spread,
 }
 
 /// What programs took in one round, by name: runs, and the time in them.
@@ -91,6 +106,14 @@ struct Rounds {
     clock_ns: Vec<f64>,
     loads: [Vec<Taken>; 2],
     whole: Vec<Taken>,
+}
+
+impl Rounds {
+    /// Under the load of one thread.
+    fn per_transition(&self, less: f64) -> Vec<f64> {
+        let taken = self.loads[0].iter();
+        taken.map(|taken| per_transition(taken, less)).collect()
+    }
 }
 
 pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> Result<Vec<Cost>> {
@@ -108,9 +131,12 @@ pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> R
     let of = |tool| cases.iter().position(|(_, other)| *other == tool);
     let alone = of(Tool::Nothing).map_or(&[][..], |case| &all[case].clock_ns);
     let empty = of(EMPTY.1).context("the empty program is among the cases")?;
-    let empty = Spread::of(all[empty].loads[0].iter().map(|t| per_transition(t, 0.0))).median;
+    let empty = Spread::of(all[empty].per_transition(0.0)).median;
+    let lean = of(LEAN.1).map(|case| all[case].per_transition(empty));
     let costs = cases.iter().zip(&all).map(|((case, tool), rounds)| {
-        let less = if *tool == EMPTY.1 { 0.0 } else { empty };
+        let is_empty = *tool == EMPTY.1;
+        let less = if is_empty { 0.0 } else { empty };
+        let lean = lean.as_deref().filter(|_| !is_empty);
         let longer = rounds.clock_ns.iter().zip(alone).map(|(with, without)| {
             if *tool == Tool::Nothing {
                 *with
@@ -120,7 +146,7 @@ pub fn measure(effort: &Effort, place: &Place, left_out: &mut Vec<LeftOut>) -> R
         });
         Cost {
             case,
-            programs: programs(rounds, less, effort.whole),
+            programs: programs(rounds, less, lean, effort.whole),
             clock_ns: Spread::of(longer),
         }
     });
@@ -186,7 +212,12 @@ fn quiet(running: &Running) -> Result<()> {
     Ok(())
 }
 
-fn programs(rounds: &Rounds, less: f64, connections: u64) -> Option<Programs> {
+fn programs(
+    rounds: &Rounds,
+    less: f64,
+    lean: Option<&[f64]>,
+    connections: u64,
+) -> Option<Programs> {
     if rounds.whole.is_empty() {
         return None;
     }
@@ -197,9 +228,18 @@ fn programs(rounds: &Rounds, less: f64, connections: u64) -> Option<Programs> {
     }
     let per_connection = |taken: &Taken| spent(taken, less) / connections as f64;
     let of_load = |taken: &Vec<Taken>| Spread::of(taken.iter().map(|t| per_transition(t, less)));
+    let there = |here: Vec<f64>, lean: &[f64]| {
+        let rounds = here.iter().zip(lean);
+        Spread::of(rounds.map(|(here, lean)| here / lean * LEAN_THERE_NS))
+    };
+    let whole: Vec<f64> = rounds.whole.iter().map(per_connection).collect();
     Some(Programs {
         transition_ns: [of_load(&rounds.loads[0]), of_load(&rounds.loads[1])],
-        connection_ns: Spread::of(rounds.whole.iter().map(per_connection)),
+        there: lean.map(|lean| There {
+            transition_ns: there(rounds.per_transition(less), lean),
+            connection_ns: there(whole.clone(), lean),
+        }),
+        connection_ns: Spread::of(whole),
         by_program: by_name
             .into_iter()
             .map(|(name, ns)| (name, Spread::of(ns)))

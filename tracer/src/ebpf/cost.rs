@@ -13,13 +13,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::RingBuf,
     programs::{BtfTracePoint, ProgramInfo, loaded_programs},
     sys::{Stats, enable_stats},
 };
 
-use super::{counters, load, object, probes::TRACEPOINT};
+use super::{counters, kernel::Kernel, load, object, probes::TRACEPOINT, types::Types};
 
 /// How often a yardstick's ring buffer is emptied: as `source::live` does it.
 const BATCH_DELAY: Duration = Duration::from_millis(40);
@@ -83,6 +83,9 @@ pub enum Yardstick {
     /// Tells that something changed, and when: the clock, and a line in the ring buffer, which is emptied as
     /// a live trace does it.
     Least,
+    /// A record of 64 bytes about the socket and the task, by helpers: see `probe::yardstick` of the
+    /// kernel programs.
+    Lean,
 }
 
 impl Yardstick {
@@ -90,25 +93,28 @@ impl Yardstick {
         match self {
             Self::Empty => "set_state_empty",
             Self::Least => "set_state_least",
+            Self::Lean => "set_state_lean",
         }
     }
 
     /// Attaches it where ours are, until what comes back is dropped.
     pub fn attach(self) -> Result<AttachedYardstick> {
-        let btf = Btf::from_sys_fs().context("the kernel's BTF")?;
+        let types = Types::resolve(&Kernel::look())?;
+        let sock = types.globals.sock.words();
         let mut ebpf = EbpfLoader::new()
+            .override_global("SOCK", &sock[..], true)
             .load(&object::bytes(None))
             .context("creating the maps")?;
         let program: &mut BtfTracePoint = load::program(&mut ebpf, self.program())?;
         program
-            .load(TRACEPOINT, &btf)
+            .load(TRACEPOINT, &types.btf)
             .map_err(load::loading(self.program()))?;
         program
             .attach()
             .with_context(|| format!("attaching {}", self.program()))?;
         let reader = match self {
             Self::Empty => None,
-            Self::Least => Some(Reader::start(&mut ebpf)?),
+            Self::Least | Self::Lean => Some(Reader::start(&mut ebpf)?),
         };
         Ok(AttachedYardstick {
             _ebpf: ebpf,
