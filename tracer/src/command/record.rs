@@ -21,7 +21,7 @@ use crate::{
     filter::Filter,
     logging,
     recording::{ClockPair, Files, Gauge, Hooks, META_SCHEMA, Meta, Recorder, Summary},
-    render::{completeness::Completeness, escape},
+    render::{completeness::Completeness, count, escape},
     sink::{Alarm, Sink, Start, WatchSink},
     source::live::LookOptions,
 };
@@ -109,16 +109,16 @@ fn alarm(gauge: Arc<Gauge>) -> Alarm {
 fn line(summary: &Summary) -> String {
     let progress = &summary.progress;
     let mut line = format!(
-        "recorded {} events, {} bytes, in {} files, the last '{}'",
-        progress.events - progress.dropped,
-        summary.bytes,
-        summary.files,
+        "recorded {}, {}, in {}, the last '{}'",
+        count::of(progress.events - progress.dropped, "event"),
+        count::of(summary.bytes, "byte"),
+        count::of(summary.files, "file"),
         escape::text(summary.path.as_os_str().as_bytes())
     );
     if progress.dropped > 0 {
         line += &format!(
-            "; {} events are missing, because the disk was too slow",
-            progress.dropped
+            "; without {} for which the disk was too slow",
+            count::of(progress.dropped, "event")
         );
     }
     line

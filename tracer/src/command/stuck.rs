@@ -18,6 +18,7 @@ use crate::{
     error::Failure,
     filter::Filter,
     logging,
+    render::count,
     sink::{Output, Sink as _, StuckOptions, StuckSink, WantsProcess},
 };
 
@@ -127,8 +128,11 @@ fn look(
     let looked = clock::monotonic();
     if snapshot.unreadable > 0 {
         logging::note(&format!(
-            "{} processes may not be looked into: what they hold is not known. As root it is",
-            snapshot.unreadable
+            "what is held by {} that may not be looked into is not known. As root it is",
+            match snapshot.unreadable {
+                1 => "a process".to_owned(),
+                several => format!("{several} processes"),
+            }
         ));
     }
     let mut events = snapshot.events;
@@ -180,8 +184,9 @@ fn kill(sockets: &[StuckSocket], confirmed: bool) -> Result<ExitCode> {
     let count = sockets.len();
     if !confirmed {
         logging::note(&format!(
-            "--kill: {count} sockets, as listed, would be destroyed; nothing was. Add --yes to destroy \
-             those that are stuck then"
+            "--kill: {}, as listed, would be destroyed; nothing was. Add --yes to destroy those that are \
+             stuck then",
+            count::of(count, "socket")
         ));
         return Ok(ExitCode::SUCCESS);
     }
@@ -214,8 +219,9 @@ fn kill(sockets: &[StuckSocket], confirmed: bool) -> Result<ExitCode> {
         }
     }
     logging::note(&format!(
-        "--kill: {} of {count} sockets destroyed",
-        count - failed
+        "--kill: {} of {} destroyed",
+        count - failed,
+        count::of(count, "socket")
     ));
     Ok(ExitCode::from(u8::from(failed > 0)))
 }

@@ -15,7 +15,7 @@ use crate::{
     cli::{RepairArgs, VerifyArgs},
     logging,
     recording::{Inspection, inspect, repair as repair_into},
-    render::escape,
+    render::{count, escape},
     sink::Output,
 };
 
@@ -60,8 +60,10 @@ pub(super) fn repair(args: &RepairArgs) -> Result<ExitCode> {
     let synced = to.flush().and_then(|()| to.get_ref().sync_all());
     synced.with_context(|| format!("writing '{shown}'"))?;
     logging::note(&format!(
-        "'{shown}' has {} blocks with {} events; {} bytes that were no intact block are left out",
-        repaired.blocks, repaired.events, repaired.damaged_bytes
+        "'{shown}' has {} with {}; left out: {} that were no intact block",
+        count::of(repaired.blocks, "block"),
+        count::of(repaired.events, "event"),
+        count::of(repaired.damaged_bytes, "byte")
     ));
     Ok(ExitCode::SUCCESS)
 }

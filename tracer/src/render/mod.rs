@@ -2,6 +2,7 @@
 
 pub mod age;
 pub mod completeness;
+pub mod count;
 pub mod duration;
 pub mod dwells;
 pub mod ends;

@@ -117,10 +117,11 @@ fn failed(report: &Report) -> Option<String> {
         Some((name, n)) => format!(", {n} of them with {name}"),
         None => String::new(),
     };
-    Some(format!(
-        "{} connects or handshakes failed{remote}.",
-        failed.total()
-    ))
+    let what = match failed.total() {
+        1 => "1 connect or handshake".to_owned(),
+        several => format!("{several} connects or handshakes"),
+    };
+    Some(format!("{what} failed{remote}."))
 }
 
 /// The key with the most of something, if any has a key and any of it.

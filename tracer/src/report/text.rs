@@ -11,6 +11,7 @@ use crate::{
         Waiting,
     },
     render::{
+        count,
         duration::human_or_dash,
         escape,
         wrap::{WIDTH, wrapped},
@@ -67,7 +68,8 @@ fn head(report: &Report, out: &mut String) -> Result<()> {
     };
     writeln!(
         out,
-        "TCP report of {of}, {recordings} recordings\n{} to {} UTC, {:.1} s of it recorded",
+        "TCP report of {of}, {}\n{} to {} UTC, {:.1} s of it recorded",
+        count::of(recordings, "recording"),
         time(report.start, "%F %T"),
         time(report.end, "%F %T"),
         report.seconds()

@@ -179,7 +179,7 @@ impl FileSource {
         };
         if self.expected.is_none() && header.seq > 0 {
             log::warn!(
-                "{} blocks before the first are not there: it begins with what stood then",
+                "it begins with block {}, and what stood then: those before it are not there",
                 header.seq
             );
         }
@@ -220,16 +220,15 @@ impl FileSource {
         let blocks = expected.missing_before(header);
         if blocks > 0 || gone > 0 {
             log::warn!(
-                "{} blocks with {gone} events in {:.3} s are missing before block {}",
-                blocks,
-                at.since(expected.at).as_secs_f64(),
-                header.seq
+                "missing before block {}: {blocks} block(s) with {gone} event(s), of {:.3} s",
+                header.seq,
+                at.since(expected.at).as_secs_f64()
             );
             self.is_damaged = true;
         }
         if header.lost_before > 0 {
             log::warn!(
-                "{} events were not recorded: the disk was too slow",
+                "not recorded, because the disk was too slow: {} event(s)",
                 header.lost_before
             );
         }
@@ -264,11 +263,14 @@ impl FileSource {
     /// How it ended.
     fn tell_end(&mut self) {
         if self.repeats > 0 {
-            log::warn!("{} blocks come again, and are left out", self.repeats);
+            log::warn!(
+                "left out, because they come again: {} block(s)",
+                self.repeats
+            );
         }
         if self.unknown > 0 {
             log::warn!(
-                "{} events are of a newer tcpdwell, and are left out",
+                "left out, because they are of a newer tcpdwell: {} event(s)",
                 self.unknown
             );
         }

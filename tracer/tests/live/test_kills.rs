@@ -98,7 +98,7 @@ fn killed_after(wait: Duration) -> Duration {
     replayed.assert_success();
     let said = replayed.diagnostics();
     assert!(said.contains("not ended in order"), "{said}");
-    assert!(!said.contains("are missing before block"), "{said}");
+    assert!(!said.contains("missing before block"), "{said}");
     let mut lives: BTreeMap<u64, Vec<(String, String)>> = BTreeMap::new();
     let mut established = Vec::new();
     let rows = replayed.rows();

@@ -387,7 +387,10 @@ fn what_is_killed_is_gone_and_nothing_else() {
             let args = ["--older-than", "0", "-L", &port, "--kill"];
             let asked = Tool::started(&mut stuck(&args, netns)).wait();
             asked.assert_success();
-            assert!(asked.diagnostics().contains("1 sockets"), "{asked:?}");
+            assert!(
+                asked.diagnostics().contains("--kill: 1 socket,"),
+                "{asked:?}"
+            );
             assert_eq!(left(netns), ledger.len(), "nothing without --yes");
             let args = [&args[..], &["--yes"]].concat();
             let done = Tool::started(&mut stuck(&args, netns)).wait();

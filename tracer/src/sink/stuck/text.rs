@@ -11,7 +11,7 @@ use crate::{
         Engine, TcpState,
         stuck::{Cause, Group, LINGERING, Leak, StuckSocket, Verdict, groups, one_each},
     },
-    render::{age, escape},
+    render::{age, count, escape},
     sink::row::known_address,
 };
 
@@ -36,8 +36,8 @@ pub(super) fn write(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         let rest: usize = groups[MAX_GROUPS..].iter().map(|g| g.sockets).sum();
         writeln!(
             out,
-            "\n{rest} more are held by {} others",
-            groups.len() - MAX_GROUPS
+            "\nand {rest} more, held by {}",
+            count::of(groups.len() - MAX_GROUPS, "other")
         )?;
     }
     if !view.sockets.is_empty() {
@@ -66,9 +66,8 @@ fn headline(view: &View<'_>, out: &mut BytesMut) -> Result<()> {
         .filter(|s| options.states.contains(**s))
         .map(|s| s.name())
         .collect();
-    let count = view.sockets.len();
-    let plural = if count == 1 { "" } else { "s" };
-    write!(out, "{count} socket{plural} in {}", states.join(", "))?;
+    let sockets = count::of(view.sockets.len(), "socket");
+    write!(out, "{sockets} in {}", states.join(", "))?;
     if !options.older_than.age.is_zero() {
         write!(out, " for {} or longer", brief(options.older_than.age))?;
     }

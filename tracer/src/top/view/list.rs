@@ -8,7 +8,7 @@ use ratatui::{
 use super::{View, panel, text};
 use crate::{
     engine::ClosedFirst,
-    render::age,
+    render::{age, count},
     top::listed::{Listed, Subject},
 };
 
@@ -16,9 +16,15 @@ use crate::{
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, subject: Subject) {
     let count = view.ui.listed.len();
     let title = match subject {
-        Subject::State(state) => format!("{count} sockets in {state}, the oldest first"),
+        Subject::State(state) => {
+            format!(
+                "{} in {state}, the oldest first",
+                count::of(count, "socket")
+            )
+        }
         Subject::Row(by, key) => format!(
-            "{count} recent connections, {} {}",
+            "{}, {} {}",
+            count::of(count, "recent connection"),
             by.name().to_lowercase(),
             text::key(&key)
         ),
