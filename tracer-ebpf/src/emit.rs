@@ -1,9 +1,12 @@
 //! The only place that touches the ring buffer and the counters, beside a yardstick.
 
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
 use tracer_common::{counters::Counters, record::room};
 
 use crate::{
     diagnostics::Outcome,
+    globals::CAST_TO,
     maps::{COUNTERS, EVENTS},
 };
 
@@ -12,8 +15,8 @@ use crate::{
 const WAKE_WHEN_CAUGHT_UP: u64 = 0;
 
 /// Whose counters. An addition is a load and a store; the kernel guards a program against itself
-/// only, and another that interrupts it in between would be forgotten by the store. So every program
-/// has counters of its own, and user space adds them up.
+/// only (and not even that before 6.2, see [`count`]), and another that interrupts it in between would be
+/// forgotten by the store. So every program has counters of its own, and user space adds them up.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum By {
@@ -31,12 +34,22 @@ pub enum By {
 /// How many of [`By`] there are.
 pub const COUNTING: u32 = 9;
 
-/// This program's counters on this CPU.
+/// Adds one to this program's counters on this CPU.
+///
+/// Where the kernel does not guard a BTF tracepoint's program against itself (it does since 6.2, as long as it
+/// has casts), a softirq may run it in the middle of the addition.
 #[inline(always)]
-pub fn count(by: By, update: impl FnOnce(&mut Counters)) {
+pub fn count(by: By, which: impl FnOnce(&mut Counters) -> &mut u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(by as u32) {
         // SAFETY: a per-CPU value, alive as long as the program, and changed by this program only.
-        update(unsafe { &mut *counters });
+        let count: *mut u64 = which(unsafe { &mut *counters });
+        if CAST_TO.load() == 0 {
+            // SAFETY: as above.
+            unsafe { atomic_xadd::<_, _, { AtomicOrdering::Relaxed }>(count, 1_u64) };
+        } else {
+            // SAFETY: as above.
+            unsafe { *count += 1 };
+        }
     }
 }
 
@@ -47,10 +60,10 @@ pub fn count(by: By, update: impl FnOnce(&mut Counters)) {
 #[inline(always)]
 pub fn submit<T>(by: By, fill: impl FnOnce(*mut T)) -> Outcome {
     if send(fill) {
-        count(by, |c| c.submitted += 1);
+        count(by, |c| &mut c.submitted);
         Outcome::Done
     } else {
-        count(by, |c| c.ring_full += 1);
+        count(by, |c| &mut c.ring_full);
         Outcome::RingFull
     }
 }
@@ -60,7 +73,7 @@ pub fn submit<T>(by: By, fill: impl FnOnce(*mut T)) -> Outcome {
 pub fn tell<T>(by: By, fill: impl FnOnce(*mut T)) -> bool {
     let sent = send(fill);
     if !sent {
-        count(by, |c| c.facts_ring_full += 1);
+        count(by, |c| &mut c.facts_ring_full);
     }
     sent
 }

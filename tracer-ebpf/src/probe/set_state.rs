@@ -109,7 +109,7 @@ fn catch<A: Act>(ctx: &BtfTracePointContext, by: By) {
     if !last {
         twin::note(change.sk, change.oldstate, change.newstate);
     }
-    emit::count(by, |c| c.twin_caught += 1);
+    emit::count(by, |c| &mut c.twin_caught);
     A::act(ctx, &change, true);
 }
 
@@ -156,10 +156,10 @@ impl Change {
 
     #[inline(always)]
     fn submit(&self, ctx: &BtfTracePointContext, flags: u8) -> Outcome {
-        emit::count(self.by, |c| c.seen += 1);
+        emit::count(self.by, |c| &mut c.seen);
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
-            emit::count(self.by, |c| c.filtered += 1);
+            emit::count(self.by, |c| &mut c.filtered);
             self.forget();
             return Outcome::Done;
         }

@@ -89,8 +89,8 @@ impl Lives for Followed {
 #[inline(always)]
 fn keep(by: By, act: impl FnOnce(&mut Books<'_, Followed>) -> Counted) {
     match with_books(by, act) {
-        Counted::Yes => emit::count(by, |c| c.submitted += 1),
-        Counted::Full => emit::count(by, |c| c.map_full += 1),
+        Counted::Yes => emit::count(by, |c| &mut c.submitted),
+        Counted::Full => emit::count(by, |c| &mut c.map_full),
     }
 }
 
@@ -119,7 +119,7 @@ impl set_state::Act for AddUp {
 
 #[inline(always)]
 fn changed(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
-    emit::count(change.by, |c| c.seen += 1);
+    emit::count(change.by, |c| &mut c.seen);
     let fate = filter::decide(|| {
         // What a listener's peer would be is never known.
         if is_listener(change.oldstate, change.newstate) && !change.passes() {
@@ -130,7 +130,7 @@ fn changed(ctx: &BtfTracePointContext, change: &set_state::Change, twin: bool) {
     });
     match fate {
         Fate::Drop => {
-            emit::count(change.by, |c| c.filtered += 1);
+            emit::count(change.by, |c| &mut c.filtered);
             change.forget();
         }
         Fate::SubmitUnwanted => {
@@ -339,9 +339,7 @@ pub fn found(context: Context) {
     });
     // No change, but a loss like others: what it does from here on is not followed.
     if found == Counted::Full {
-        emit::count(By::Found, |c| {
-            c.seen += 1;
-            c.map_full += 1;
-        });
+        emit::count(By::Found, |c| &mut c.seen);
+        emit::count(By::Found, |c| &mut c.map_full);
     }
 }

@@ -256,10 +256,10 @@ pub fn substate(tw: u64) -> u8 {
 /// Whether to go on with a minisock's change. Counts it.
 #[inline(always)]
 pub fn is_wanted(by: By, tw: u64) -> bool {
-    emit::count(by, |c| c.seen += 1);
+    emit::count(by, |c| &mut c.seen);
     let wanted = filter::wants(|| Common(tw).subject());
     if !wanted {
-        emit::count(by, |c| c.filtered += 1);
+        emit::count(by, |c| &mut c.filtered);
     }
     wanted
 }

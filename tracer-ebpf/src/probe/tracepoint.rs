@@ -26,13 +26,13 @@ const IPPROTO_TCP: u16 = 6;
 /// Counts an event of any protocol.
 #[inline(always)]
 pub fn witness() {
-    emit::count(By::Witness, |c| c.witness_runs += 1);
+    emit::count(By::Witness, |c| &mut c.witness_runs);
 }
 
 /// The program.
 #[inline(always)]
 pub fn classic(ctx: &TracePointContext) {
-    emit::count(By::Classic, |c| c.tracepoint_runs += 1);
+    emit::count(By::Classic, |c| &mut c.tracepoint_runs);
     let event = Event(ctx.as_ptr() as u64);
     if event.field::<u16>(offset!(TRACEPOINT: TracepointLayout, protocol)) != IPPROTO_TCP {
         return;
@@ -51,10 +51,10 @@ impl Event {
 
     #[inline(always)]
     fn submit(&self) -> Outcome {
-        emit::count(By::Classic, |c| c.seen += 1);
+        emit::count(By::Classic, |c| &mut c.seen);
         let fate = filter::decide(|| self.fate());
         if fate == Fate::Drop {
-            emit::count(By::Classic, |c| c.filtered += 1);
+            emit::count(By::Classic, |c| &mut c.filtered);
             return Outcome::Done;
         }
         self.emit(fate.flags())

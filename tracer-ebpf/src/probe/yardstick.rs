@@ -66,7 +66,7 @@ pub fn lean(ctx: &BtfTracePointContext) {
     // SAFETY: the tracepoint's argument.
     let cookie = unsafe { bpf_get_socket_cookie(change.sk.cast_mut().cast()) };
     let Some(mut entry) = EVENTS.reserve::<Lean>(0) else {
-        emit::count(By::First, |c| c.ring_full += 1);
+        emit::count(By::First, |c| &mut c.ring_full);
         return;
     };
     let at_end = change.newstate == CLOSE && change.oldstate != LISTEN;
