@@ -112,7 +112,7 @@ impl Sums {
         }
     }
 
-    /// Adds another's.
+    /// Adds another's. One may lie below zero, modulo 2^64: what one CPU counted another may have taken back.
     pub fn add(&mut self, more: &Self) {
         for (sum, more) in self.states.iter_mut().zip(&more.states) {
             sum.add(more);
@@ -120,17 +120,17 @@ impl Sums {
         add_all(&mut self.closed_first, &more.closed_first);
         add_all(&mut self.ended, &more.ended);
         add_all(&mut self.time_wait_ended, &more.time_wait_ended);
-        self.active += more.active;
-        self.passive += more.passive;
-        self.preexisting += more.preexisting;
-        self.unknown_starts += more.unknown_starts;
-        self.unseen_ends += more.unseen_ends;
-        self.refused += more.refused;
-        self.timed_out += more.timed_out;
-        self.failed_otherwise += more.failed_otherwise;
-        self.irregular += more.irregular;
-        self.repeats += more.repeats;
-        self.first_seen += more.first_seen;
+        self.active = self.active.wrapping_add(more.active);
+        self.passive = self.passive.wrapping_add(more.passive);
+        self.preexisting = self.preexisting.wrapping_add(more.preexisting);
+        self.unknown_starts = self.unknown_starts.wrapping_add(more.unknown_starts);
+        self.unseen_ends = self.unseen_ends.wrapping_add(more.unseen_ends);
+        self.refused = self.refused.wrapping_add(more.refused);
+        self.timed_out = self.timed_out.wrapping_add(more.timed_out);
+        self.failed_otherwise = self.failed_otherwise.wrapping_add(more.failed_otherwise);
+        self.irregular = self.irregular.wrapping_add(more.irregular);
+        self.repeats = self.repeats.wrapping_add(more.repeats);
+        self.first_seen = self.first_seen.wrapping_add(more.first_seen);
     }
 
     /// From the words of the map's value, in the order of the fields.
@@ -184,7 +184,7 @@ pub(crate) fn place(reason: EndReason) -> usize {
 
 fn add_all(sums: &mut [u64], more: &[u64]) {
     for (sum, more) in sums.iter_mut().zip(more) {
-        *sum += more;
+        *sum = sum.wrapping_add(*more);
     }
 }
 
@@ -198,13 +198,13 @@ impl Stays {
     }
 
     fn add(&mut self, more: &Self) {
-        self.found += more.found;
-        self.entered += more.entered;
-        self.entered_unseen += more.entered_unseen;
-        self.left += more.left;
-        self.left_unseen += more.left_unseen;
-        self.dwells += more.dwells;
-        self.sum_us += more.sum_us;
+        self.found = self.found.wrapping_add(more.found);
+        self.entered = self.entered.wrapping_add(more.entered);
+        self.entered_unseen = self.entered_unseen.wrapping_add(more.entered_unseen);
+        self.left = self.left.wrapping_add(more.left);
+        self.left_unseen = self.left_unseen.wrapping_add(more.left_unseen);
+        self.dwells = self.dwells.wrapping_add(more.dwells);
+        self.sum_us = self.sum_us.wrapping_add(more.sum_us);
         self.max_us = self.max_us.max(more.max_us);
         self.not_min_us = self.not_min_us.max(more.not_min_us);
     }
@@ -213,6 +213,22 @@ impl Stays {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_counted_is_taken_back() {
+        let mut sums = Sums {
+            passive: 1,
+            ..Sums::default()
+        };
+        sums.states[3].entered = 1;
+        let mut other = Sums {
+            passive: 0_u64.wrapping_sub(1),
+            ..Sums::default()
+        };
+        other.states[3].entered = other.passive;
+        sums.add(&other);
+        assert_eq!(sums, Sums::default());
+    }
 
     #[test]
     fn sums_are_their_words() {

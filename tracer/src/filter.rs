@@ -221,6 +221,12 @@ impl Gate {
         self
     }
 
+    /// Whether it keeps back what the kernel programs would let through.
+    pub fn leaves_out(&self) -> bool {
+        let any = self.filter.wants_any_process() && self.filter.states.is_empty();
+        !any || self.window != Window::default()
+    }
+
     /// Takes an update in, and tells what of it is to be shown.
     #[inline]
     pub fn sift<E>(
@@ -239,6 +245,9 @@ impl Gate {
             Update::Forgotten(conn) => self.forget(*conn),
             Update::Cgroup(fact) => self.learn(fact),
             Update::Clock { at, wall_ns } => self.set_clock(*at, *wall_ns),
+            Update::Irregular(irregularity) if irregularity.replaced => {
+                self.forget(irregularity.conn);
+            }
             Update::Irregular(_) | Update::Lost { .. } => {}
         }
         tell(update)
@@ -312,9 +321,12 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use tracer_common::filter::{RPORT, add_port};
 
     use super::*;
+    use crate::engine::Irregularity;
 
     /// Wants one remote port, which an opening by its listener does not know.
     fn gate() -> Gate {
@@ -358,6 +370,26 @@ mod tests {
         let [opening, next] = life(MAX_UNDECIDED);
         gate.pass(&opening);
         assert_eq!(gate.pass(&next).into_iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn one_whose_end_was_not_seen_makes_room() {
+        let mut gate = gate();
+        let [opening, _] = life(7);
+        gate.pass(&opening);
+        let irregularity = |replaced| {
+            Update::Irregular(Irregularity {
+                at: Mono(8),
+                conn: ConnId(7),
+                believed: TcpState::SynRecv,
+                from: TcpState::Listen,
+                replaced,
+            })
+        };
+        let mut sift = |update| gate.sift(&update, |_| Ok::<_, Infallible>(()));
+        sift(irregularity(false)).unwrap();
+        sift(irregularity(true)).unwrap();
+        assert!(gate.undecided.is_empty());
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub shown: u64,
     /// The engine as it was left.
     pub engine: Engine,
+    /// Not all that the engine was told was to be shown.
+    pub is_filtered: bool,
     /// What the source counted.
     pub account: Account,
     /// Where it was shown.
@@ -88,6 +90,7 @@ impl<S: EventSource> Pipeline<'_, S> {
             shown: ended.shown,
             account: ended.account,
             engine: self.engine,
+            is_filtered: self.gate.leaves_out(),
             output: self.output,
         })
     }

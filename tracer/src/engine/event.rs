@@ -56,7 +56,8 @@ pub enum EventBody {
         /// `CLOCK_REALTIME`, ns.
         wall_ns: i64,
     },
-    /// Every event before this moment has been delivered (or lost).
+    /// Every event before this moment has been delivered (or lost), but for what a program was interrupted with
+    /// between its stamp and its record.
     Watermark,
 }
 

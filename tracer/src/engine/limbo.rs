@@ -46,7 +46,8 @@ impl Limbo {
 
     /// Holds one; returns what can't be held: it, or another of the same ends.
     pub fn hold(&mut self, held: Held) -> Option<Held> {
-        if self.held.len() >= self.limit {
+        // Those that were found, or gave way to another, wait in the order still.
+        if self.order.len() >= self.limit {
             return Some(held);
         }
         let key = (held.connection.tuple, held.connection.netns);
@@ -81,5 +82,52 @@ impl Limbo {
     /// When the next one is due.
     pub fn next_deadline(&self) -> Option<Mono> {
         self.order.front().map(|(deadline, _)| *deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            connection::{ConnId, Entry, Role, SockId},
+            owner::Owner,
+        },
+        *,
+    };
+
+    fn held(at: u64) -> Held {
+        Held {
+            connection: Connection {
+                id: ConnId(at),
+                sock: SockId(1),
+                cookie: 0,
+                since: Mono(at),
+                tuple: FourTuple::default(),
+                netns: 1,
+                owner: Owner::UNKNOWN,
+                previous: TcpState::FinWait1,
+                state: TcpState::FinWait2,
+                role: Role::Unknown,
+                closed_first: None,
+                in_minisock: false,
+                entry: Entry::Exact,
+                opening_held: false,
+            },
+            from: TcpState::FinWait2,
+            at: Mono(at),
+        }
+    }
+
+    #[test]
+    fn the_same_ends_again_and_again_stay_within_the_bound() {
+        let mut limbo = Limbo::new(2);
+        assert!(limbo.hold(held(1)).is_none());
+        let before = limbo.hold(held(2)).map(|held| held.at);
+        assert_eq!(before, Some(Mono(1)), "another of the same ends");
+        let refused = limbo.hold(held(3)).map(|held| held.at);
+        assert_eq!(refused, Some(Mono(3)), "no room");
+        let due = limbo.due(Mono(2).plus(HOLD)).map(|held| held.at);
+        assert_eq!(due, Some(Mono(2)));
+        assert!(limbo.hold(held(4)).is_none(), "room again");
     }
 }

@@ -6,7 +6,7 @@ use tracer_common::closing;
 
 use super::{
     closing::{ClosedFirst, EndReason, closed_first, end_reason},
-    connection::{ConnId, Connection, Entry, Role},
+    connection::{ConnId, Connection, Entry, Role, SockId},
     event::{Event, EventBody, Minisock, StateChange},
     limbo::Limbo,
     loss::LossLedger,
@@ -71,7 +71,7 @@ impl Engine {
     pub fn new(limits: Limits) -> Self {
         Self {
             table: Table::new(limits.connections),
-            openings: Openings::default(),
+            openings: Openings::new(limits.connections),
             limbo: Limbo::new(limits.connections.div_ceil(2)),
             processes: Processes::new(limits.processes),
             stats: Stats::default(),
@@ -192,8 +192,12 @@ impl Engine {
         self.ledger.delivered += 1;
         let known = self.known(change);
         if change.unwanted {
-            let forgotten = self.table.remove(change.sock);
-            updates.extend(forgotten.map(|c| Update::Forgotten(c.id)));
+            if let Some(forgotten) = self.table.remove(change.sock) {
+                if forgotten.opening_held {
+                    self.stats.not_opened(forgotten.previous, forgotten.state);
+                }
+                updates.push(Update::Forgotten(forgotten.id));
+            }
             return;
         }
         if change.twin && self.is_repeat(known, change) {
@@ -208,7 +212,10 @@ impl Engine {
         }
         // The kernel closes the socket; the connection goes on in the minisock.
         let to = match change.minisock {
-            Some(Minisock::Made { state, .. }) => state,
+            Some(Minisock::Made { state, tw }) => {
+                self.make_room(at, tw, change, updates);
+                state
+            }
             _ => change.to,
         };
         match slot {
@@ -229,17 +236,14 @@ impl Engine {
             None => self.first_sight(at, change, to, updates),
         }
         if change.to == TcpState::Close {
-            self.socket_gone(change, updates);
+            self.socket_gone(change);
         }
     }
 
     /// A full socket is closed: forgotten, or renamed to the minisock that took over.
-    fn socket_gone(&mut self, change: &StateChange, updates: &mut Vec<Update>) {
+    fn socket_gone(&mut self, change: &StateChange) {
         let closed_first = match change.minisock {
             Some(Minisock::Made { tw, .. }) => {
-                if let Some(there) = self.table.find(tw) {
-                    self.tell_opening(there, None, updates);
-                }
                 let renamed = self.table.rename(change.sock, tw);
                 let connection = renamed.and_then(|slot| self.table.get_mut(slot));
                 connection.map(|connection| {
@@ -261,6 +265,34 @@ impl Engine {
             self.stats.closed(first.unwrap_or(ClosedFirst::Unknown));
         }
         self.remember(change);
+    }
+
+    /// For a minisock that is made. It may have been seen there before its socket's change was told; of another
+    /// the end was not seen.
+    fn make_room(&mut self, at: Mono, tw: SockId, change: &StateChange, updates: &mut Vec<Update>) {
+        let there = self.table.find(tw);
+        let Some((slot, there)) = there.and_then(|slot| Some((slot, self.table.get(slot)?))) else {
+            return;
+        };
+        if there.is_another(change.cookie) || there.tuple.contradicts(&change.tuple) {
+            self.succeeded(at, slot, change, updates);
+        } else {
+            self.tell_opening(slot, None, updates);
+        }
+    }
+
+    /// What was there ended unseen: its memory is another's by now.
+    fn succeeded(&mut self, at: Mono, slot: Slot, change: &StateChange, updates: &mut Vec<Update>) {
+        self.tell_opening(slot, None, updates);
+        let Some(connection) = self.table.get(slot) else {
+            return;
+        };
+        self.ledger.irregular += 1;
+        updates.push(Update::Irregular(Irregularity {
+            replaced: true,
+            ..irregularity(connection, at, change)
+        }));
+        self.table.remove(connection.sock);
     }
 
     /// For a late repeat by the twin.
@@ -311,14 +343,7 @@ impl Engine {
             || connection.tuple.contradicts(&change.tuple)
             || may_be_another(connection, at, change);
         if replaced {
-            let irregularity = Irregularity {
-                replaced,
-                ..irregularity(connection, at, change)
-            };
-            self.tell_opening(slot, None, updates);
-            self.ledger.irregular += 1;
-            updates.push(Update::Irregular(irregularity));
-            self.table.remove(change.sock);
+            self.succeeded(at, slot, change, updates);
         }
         replaced
     }
@@ -438,7 +463,9 @@ impl Engine {
             if let Some(connection) = self.table.get_mut(slot) {
                 connection.opening_held = true;
             }
-            self.openings.hold(at, connection.id, slot);
+            if let Some((id, slot)) = self.openings.hold(at, connection.id, slot) {
+                self.tell_opening(slot, Some(id), updates);
+            }
             return;
         }
         let reason = why(change, to, &change.tuple);

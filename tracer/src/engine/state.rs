@@ -164,11 +164,16 @@ impl FromIterator<TcpState> for StateSet {
     }
 }
 
+/// Kept in less than a socket.
+const fn is_small(state: TcpState) -> bool {
+    matches!(state, TcpState::TimeWait | TcpState::NewSynRecv)
+}
+
 impl FromStr for StateSet {
     type Err = UnknownState;
 
     /// One state, or one of the groups of `ss` (`connected`: all but CLOSE and LISTEN;
-    /// `synchronized`: connected but for SYN_SENT; `all`).
+    /// `synchronized`: connected but for SYN_SENT; `bucket`: TIME_WAIT and requests; `big`: all others; `all`).
     fn from_str(text: &str) -> Result<Self, UnknownState> {
         let group = |keep: fn(TcpState) -> bool| {
             let named = TcpState::ALL
@@ -178,6 +183,8 @@ impl FromStr for StateSet {
         };
         match text.to_ascii_lowercase().as_str() {
             "all" => group(|_| true),
+            "bucket" => group(is_small),
+            "big" => group(|s| !is_small(s)),
             "connected" => group(|s| !matches!(s, TcpState::Close | TcpState::Listen)),
             "synchronized" => {
                 group(|s| !matches!(s, TcpState::Close | TcpState::Listen | TcpState::SynSent))

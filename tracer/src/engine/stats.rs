@@ -70,6 +70,12 @@ impl Stats {
         *self.time_wait.ended.entry(reason).or_default() += 1;
     }
 
+    /// An opening was nobody's that is wanted.
+    pub(super) fn not_opened(&mut self, from: TcpState, to: TcpState) {
+        self.states[to.index()].entered -= 1;
+        self.states[from.index()].left -= u64::from(from != TcpState::Listen);
+    }
+
     #[inline]
     pub(super) fn transition(&mut self, from: TcpState, to: TcpState, dwell: Option<Duration>) {
         self.states[to.index()].entered += 1;

@@ -17,7 +17,7 @@ use super::{
 
 /// A place in the table, as long as the connection is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(u32);
+pub struct Slot(pub(super) u32);
 
 /// The table.
 #[derive(Debug)]

@@ -205,8 +205,15 @@ pub(super) fn end(from: &mut Cursor<'_>) -> Result<Endpoint, Corrupt> {
     })
 }
 
+/// As long as the kernel's paths and settings may be (`PATH_MAX`, and a page).
+const MAX_TEXT: usize = 4096;
+
 fn text(from: &mut Cursor<'_>) -> Result<Arc<str>, Corrupt> {
-    let text = str::from_utf8(from.bytes()?);
+    let bytes = from.bytes()?;
+    if bytes.len() > MAX_TEXT {
+        return Err(Corrupt("a text is longer than any"));
+    }
+    let text = str::from_utf8(bytes);
     text.map(Arc::from)
         .map_err(|_| Corrupt("a text is not UTF-8"))
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tracer::{
-    engine::{Account, Event},
+    engine::{Account, Event, EventBody, Mono, Sysctl},
     recording::{
         BlockType, Decoded, EventsEncoder, HEADER, Header, Label, Ledger, Packer, Unpacker, decode,
     },
@@ -87,6 +87,25 @@ proptest! {
         unpacker.unpack(&header, packed, &mut unpacked).unwrap();
         prop_assert_eq!(unpacked, payload);
     }
+}
+
+#[test]
+fn a_text_is_no_longer_than_the_kernel_makes_them() {
+    let setting = |length: usize| Event {
+        at: Mono(1),
+        body: EventBody::Sysctl(Sysctl {
+            netns: 0,
+            name: "net.ipv4.ip_local_reserved_ports".into(),
+            value: "1".repeat(length).into(),
+        }),
+    };
+    let read = |length| {
+        let mut events = Vec::new();
+        let payload = payload(&[setting(length)], &Ledger::default());
+        decode(&payload, 1, &mut events).map(|_| events.len())
+    };
+    assert_eq!(read(4096).ok(), Some(1));
+    assert!(read(4097).is_err());
 }
 
 #[test]

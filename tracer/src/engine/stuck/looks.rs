@@ -32,12 +32,17 @@ impl Seen {
     }
 }
 
+/// Listeners on one port that are told apart (`SO_REUSEPORT`: one for each thread, mostly).
+const MAX_ON_A_PORT: usize = 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Looks {
     sockets: HashMap<SockId, Seen>,
     /// By address and namespace they could not be found otherwise: few.
     listeners: BTreeMap<(u32, u16), Vec<Seen>>,
+    /// How many listeners that is.
+    listening: usize,
     descriptors: HashMap<u32, (Mono, Descriptors)>,
     latest: Option<Looked>,
     first: Option<Mono>,
@@ -53,6 +58,7 @@ impl Looks {
         Self {
             sockets: HashMap::new(),
             listeners: BTreeMap::new(),
+            listening: 0,
             descriptors: HashMap::new(),
             latest: None,
             first: None,
@@ -74,12 +80,20 @@ impl Looks {
         if facts.state == TcpState::Listen {
             let key = (facts.netns, facts.tuple.local.port);
             let there = self.listeners.entry(key).or_default();
-            there.retain(|seen| seen.facts.sock != facts.sock);
-            there.push(Seen {
+            let seen = Seen {
                 at,
                 first: at,
                 facts,
-            });
+            };
+            let known = there.iter_mut().find(|s| s.facts.sock == seen.facts.sock);
+            if let Some(known) = known {
+                *known = seen;
+            } else if self.listening < self.limit && there.len() < MAX_ON_A_PORT {
+                self.listening += 1;
+                there.push(seen);
+            } else {
+                self.dropped += 1;
+            }
             return;
         }
         let full = self.sockets.len() >= self.limit;
@@ -113,6 +127,7 @@ impl Looks {
             there.retain(|seen| seen.at >= looked.began);
             !there.is_empty()
         });
+        self.listening = self.listeners.values().map(Vec::len).sum();
         self.descriptors.retain(|_, (at, _)| *at >= looked.began);
         self.latest = Some(looked);
         self.first.get_or_insert(at);

@@ -355,6 +355,23 @@ fn what_has_left_since_the_look_is_not_told() {
 }
 
 #[test]
+fn listeners_are_bounded() {
+    let mut played = Played::new();
+    let on_one_port = |sock| Inspected {
+        sock: SockId(sock),
+        ..listener(70, 0, 1)
+    };
+    played.look(SECOND, (0..1024).map(on_one_port));
+    played.look(2 * SECOND, (0..1024).map(on_one_port));
+    assert_eq!(played.engine.looks().dropped(), 0, "the same again");
+    played.look(3 * SECOND, (0..1030).map(on_one_port));
+    assert_eq!(played.engine.looks().dropped(), 6);
+    played.look(4 * SECOND, []);
+    played.look(5 * SECOND, (0..1024).map(on_one_port));
+    assert_eq!(played.engine.looks().dropped(), 6, "room again");
+}
+
+#[test]
 fn a_moment_after_the_look_has_what_came_since_and_not_what_went() {
     let mut played = Played::new();
     let as_of = |played: &Played, seconds: u64| {

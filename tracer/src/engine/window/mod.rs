@@ -2,7 +2,7 @@
 //!
 //! A connection is counted as a whole when it has ended, or when the window does: only then is it
 //! known whose it was (an accepted socket has no owner until `accept`), and so all its figures stand
-//! in the rows of one process, one port, one remote. Until then its story is kept, a few dozen bytes.
+//! in the rows of one process, one port, one remote. Until then its story is kept, some 200 bytes.
 //! The sums of the rows of each group are the totals.
 
 mod figures;

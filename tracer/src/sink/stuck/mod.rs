@@ -22,6 +22,9 @@ use crate::{
     render::completeness::Completeness,
 };
 
+/// Paths of cgroups that are remembered: of what comes later the number is all that is known.
+const MAX_CGROUPS: usize = 65_536;
+
 /// Whether a process is one whose sockets are wanted; it is asked for the path of a cgroup.
 pub type WantsProcess =
     Box<dyn Fn(u32, Option<&Process>, &dyn Fn(u64) -> Option<Arc<str>>) -> bool>;
@@ -192,14 +195,17 @@ impl Sink for StuckSink {
                 self.clock.set(*at, *wall_ns);
                 self.latest = *at;
             }
-            Update::Cgroup(fact) => {
+            Update::Cgroup(fact) if self.cgroups.len() < MAX_CGROUPS => {
                 self.cgroups.insert(fact.id, Arc::clone(&fact.path));
             }
             Update::Lost { lost, .. } => logging::note(&format!(
                 "lost {} events: ages may be lower bounds that could have been exact",
                 lost.total()
             )),
-            Update::Transition(_) | Update::Irregular(_) | Update::Forgotten(_) => {}
+            Update::Cgroup(_)
+            | Update::Transition(_)
+            | Update::Irregular(_)
+            | Update::Forgotten(_) => {}
         }
         Ok(())
     }
