@@ -13,6 +13,7 @@ use log::LevelFilter;
 use tracer_common::{counters::Counters, filter::FILTER_WORDS, layout::TaskLayout};
 
 use super::{
+    attempt::{Attempt, impossible},
     btf::Btf,
     counters::{self, CounterMap},
     early,
@@ -26,10 +27,7 @@ use super::{
     tracefs,
     types::Types,
 };
-use crate::{
-    decode::Decoder, engine::LostCount, error::Failure, filter::Filter, source::Account,
-    stack::Symbols,
-};
+use crate::{decode::Decoder, engine::LostCount, filter::Filter, source::Account, stack::Symbols};
 
 pub(super) const TRACEPOINT: &str = "inet_sock_set_state";
 
@@ -74,15 +72,6 @@ pub struct Options {
     pub log_level: LevelFilter,
 }
 
-/// A rung that was tried.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Which.
-    pub rung: &'static str,
-    /// What went wrong; `None`: it is the one in use.
-    pub error: Option<String>,
-}
-
 /// Links, and the programs whose skipped runs are a loss.
 #[derive(Default)]
 pub(super) struct Attached {
@@ -97,9 +86,9 @@ impl Attached {
         Ok(())
     }
 
-    /// Detaches them all.
+    /// Detaches them all, the last first: it would take whatever the first is gone for as skipped.
     pub(super) fn detach(&mut self) {
-        self.links.clear();
+        while self.links.pop().is_some() {}
     }
 
     /// How often those that are watched were skipped.
@@ -199,8 +188,15 @@ impl Probes {
                 }
             }
         }
-        if options.timewait_forced && !refused.is_empty() {
-            // The classic tracepoint could not tell of minisocks either.
+        let rung = "tracepoint:sock:inet_sock_set_state";
+        if options.timewait_forced {
+            if refused.is_empty() {
+                refused.append(&mut attempts);
+                if wants(StateSource::Tracepoint) {
+                    let mute = anyhow!("it tells of no TIME_WAIT, and is asked for no samples");
+                    refused.push(Attempt::failed(rung, &mute));
+                }
+            }
             return Err(impossible(
                 "attaching to TIME_WAIT as --tw-source asks",
                 &refused,
@@ -208,7 +204,6 @@ impl Probes {
         }
         attempts.append(&mut refused);
         if wants(StateSource::Tracepoint) {
-            let rung = "tracepoint:sock:inet_sock_set_state";
             match tracefs::with(|| Self::attach_classic(kernel, options)) {
                 Ok(probes) => return Ok(probes.after(attempts, rung)),
                 Err(error) => attempts.push(Attempt::failed(rung, &error)),
@@ -342,8 +337,9 @@ impl Probes {
         while let Some(record) = ring.next() {
             self.early.push(record.to_vec());
         }
-        let before = self.early.len();
-        self.early.retain(|record| early::is_wanted(record, filter));
+        let (before, decoder) = (self.early.len(), self.decoder());
+        self.early
+            .retain_mut(|record| early::sift(record, &decoder, filter));
         self.early_filtered = (before - self.early.len()) as u64;
         Ok(())
     }
@@ -565,20 +561,6 @@ fn symbols(options: &Options) -> LazyCell<Symbols, impl FnOnce() -> Symbols> {
     LazyCell::new(move || reading.and_then(|t| t.join().ok()).unwrap_or_default())
 }
 
-/// None of these works.
-fn impossible(what: &str, attempts: &[Attempt]) -> anyhow::Error {
-    let tried: Vec<String> = attempts
-        .iter()
-        .map(|a| format!("{}: {}", a.rung, a.error.as_deref().unwrap_or_default()))
-        .collect();
-    Failure::Impossible {
-        what: what.to_owned(),
-        because: tried.join("; "),
-        mend: "see 'tcpdwell check' for what this kernel offers".to_owned(),
-    }
-    .into()
-}
-
 fn hidden() -> TimewaitUnavailable {
     TimewaitUnavailable(anyhow!(
         "the address of tw_timer_handler is hidden (kernel.kptr_restrict, or no CAP_SYSLOG)"
@@ -587,13 +569,4 @@ fn hidden() -> TimewaitUnavailable {
 
 fn unavailable(error: impl Into<anyhow::Error>) -> TimewaitUnavailable {
     TimewaitUnavailable(error.into())
-}
-
-impl Attempt {
-    fn failed(rung: &'static str, error: &anyhow::Error) -> Self {
-        Self {
-            rung,
-            error: Some(format!("{error:#}")),
-        }
-    }
 }

@@ -16,8 +16,9 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket,
-    sockopt::{Linger, ReuseAddr},
+    sockopt::{Linger, ReceiveTimeout, ReuseAddr},
 };
+use nix::sys::time::{TimeSpec, TimeVal};
 use tracer_common::{
     address::mapped,
     record::{Record, StateChange},
@@ -75,6 +76,9 @@ pub(super) fn run(ring: &mut RingBuf<MapData>) -> Result<Findings> {
 /// The connections; their ports: the server's, the client's.
 fn connections() -> Result<[u16; 2]> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening on 127.0.0.1")?;
+    let patience = TimeSpec::from_duration(PATIENCE);
+    let patience = TimeVal::new(patience.tv_sec(), patience.tv_nsec() / 1000);
+    setsockopt(&listener, ReceiveTimeout, &patience)?;
     let server = listener.local_addr()?;
     let client = recycle(&listener, server)?;
     Ok([server.port(), client])
@@ -85,11 +89,12 @@ fn connections() -> Result<[u16; 2]> {
 fn recycle(listener: &TcpListener, server: SocketAddr) -> Result<u16> {
     let mut first = from(0, server).context("connecting to 127.0.0.1")?;
     let port = first.local_addr()?.port();
-    drop(listener.accept()?);
+    first.set_read_timeout(Some(PATIENCE))?;
+    drop(accept(listener, port)?);
     first.read_exact(&mut [0]).err();
     drop(first);
     let second = from(port, server).context("connecting to 127.0.0.1 again")?;
-    let (accepted, _) = listener.accept()?;
+    let accepted = accept(listener, port)?;
     for stream in [&second, &accepted] {
         let now = nix::libc::linger {
             l_onoff: 1,
@@ -98,6 +103,16 @@ fn recycle(listener: &TcpListener, server: SocketAddr) -> Result<u16> {
         setsockopt(stream, Linger, &now)?;
     }
     Ok(port)
+}
+
+/// The connection from this port: others may connect, too.
+fn accept(listener: &TcpListener, port: u16) -> Result<TcpStream> {
+    loop {
+        let (accepted, peer) = listener.accept().context("accepting on 127.0.0.1")?;
+        if peer.port() == port {
+            return Ok(accepted);
+        }
+    }
 }
 
 /// A connection from a port (0: any).

@@ -172,8 +172,8 @@ impl LiveSource {
         self.cgroups.tell(events, first);
     }
 
-    /// Takes one batch out of the ring; whether that emptied it. A watermark then says how far the
-    /// events reach.
+    /// Takes one batch out of the ring; whether that emptied it. A watermark says how far the events
+    /// reach.
     fn drain(&mut self, events: &mut Vec<Event>) -> bool {
         let began = clock::monotonic();
         let first = events.len();
@@ -200,9 +200,9 @@ impl LiveSource {
             order::merge(events, 0, &mut self.snapshot);
         }
         self.cgroups.tell(events, first);
-        if emptied {
+        if let Some(at) = reach(emptied, began, &events[first..]) {
             events.push(Event {
-                at: began,
+                at,
                 body: EventBody::Watermark,
             });
         }
@@ -259,6 +259,16 @@ fn look(
         clock::monotonic().since(began).as_secs_f64() * 1000.0
     );
     Ok(snapshot)
+}
+
+/// Up to when everything has come. Where more is made than is taken, time goes on all the same: what is
+/// in the ring behind the latest may be from a little before it.
+fn reach(emptied: bool, began: Mono, batch: &[Event]) -> Option<Mono> {
+    const LATE: Duration = Duration::from_secs(1);
+    if emptied {
+        return Some(began);
+    }
+    batch.last().map(|event| event.at.minus(LATE))
 }
 
 /// Takes one record in; whether it could be understood.
