@@ -13,11 +13,10 @@ use crate::{engine::StateSet, error::Failure, filter::Filter};
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Only connections that this process owns.
-    #[arg(short, long, value_name = "PID", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
     pid: Vec<u32>,
-    /// Only connections whose owner has this name.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// Only connections whose owner has this name (of the longer ones: their first 15 bytes).
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::comm)]
     comm: Vec<String>,
     /// Only these local ports.
     #[arg(short = 'L', long, value_name = "PORTS", value_delimiter = ',',

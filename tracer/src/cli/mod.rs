@@ -120,7 +120,7 @@ pub struct TraceArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: TraceFormat,
     /// End after so many transitions were printed.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = values::how_many::<u64>)]
     pub stop_after: Option<u64>,
 }
 
@@ -137,7 +137,7 @@ pub struct HistArgs {
     pub interval: Option<Duration>,
     /// End after so many intervals.
     #[arg(long, value_name = "N", requires = "interval", conflicts_with_all = ["duration", "from"],
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = values::how_many::<u32>)]
     pub count: Option<u32>,
     /// Each interval's histogram holds all that came before, too.
     #[arg(long, requires = "interval")]

@@ -34,6 +34,15 @@ impl FromArgs {
         self.since.is_some() || self.until.is_some()
     }
 
+    /// What means nothing without a recording is refused: clap does not, beside what conflicts with `--from`.
+    pub(crate) fn only_with_files(&self) -> Result<(), Failure> {
+        if self.files.is_empty() && (self.is_of_a_part() || self.strict) {
+            let why = "--since, --until, --strict: only for recordings, with --from";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(())
+    }
+
     /// What `--since` and `--until` leave.
     pub(crate) fn window(&self) -> Result<Window, Failure> {
         if let (Some(since), Some(until)) = (self.since, self.until)

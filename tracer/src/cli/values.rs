@@ -4,6 +4,7 @@ use std::{fs, net::IpAddr, os::unix::fs::MetadataExt as _, str::FromStr, time::D
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, NSFS_MAGIC, statfs};
 use parse_size::Config;
 use tracer_common::filter::Cidr;
 
@@ -60,7 +61,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = if let Ok(seconds) = text.parse::<f64>() {
         match Duration::try_from_secs_f64(seconds) {
             Ok(duration) => duration,
-            Err(_) if seconds > 0.0 => return Err(format!("too long: {allowed}")),
+            Err(_) if seconds > 0.0 => {
+                return Err(format!("too long: must be at most {} seconds", u64::MAX));
+            }
             Err(_) => return Err(allowed.to_owned()),
         }
     } else {
@@ -124,13 +127,50 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
     } else {
         format!("/run/netns/{text}")
     };
-    let metadata = fs::metadata(&path).map_err(|error| {
-        format!(
-            "'{path}': {error}; must be a number, a name of 'ip netns', or a path such as \
-             /proc/PID/ns/net"
-        )
-    })?;
-    u32::try_from(metadata.ino()).map_err(|_| format!("'{path}' is not a network namespace"))
+    let allowed = "must be a number, a name of 'ip netns', or a path such as /proc/PID/ns/net";
+    let metadata = fs::metadata(&path).map_err(|error| format!("'{path}': {error}; {allowed}"))?;
+    let another = || format!("'{path}' is no network namespace; {allowed}");
+    // A link in /proc says of what kind it is.
+    let is_of_another_kind = fs::read_link(&path).is_ok_and(|to| {
+        let to = to.to_string_lossy();
+        to.contains(":[") && !to.starts_with("net:[")
+    });
+    if !lies_on(&path, NSFS_MAGIC) || is_of_another_kind {
+        return Err(another());
+    }
+    u32::try_from(metadata.ino()).map_err(|_| another())
+}
+
+/// Whether it is of this kind of filesystem.
+fn lies_on(path: &str, kind: FsType) -> bool {
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == kind)
+}
+
+/// `--pid`: one process.
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a pid: must be a number from 1 on (several: 80,443)".to_owned()),
+        Ok(pid) => Ok(pid),
+    }
+}
+
+/// `--comm`: a name as the kernel keeps it.
+pub(super) fn comm(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=15 => Ok(text.to_owned()),
+        _ => Err("must be 1 to 15 bytes: of longer names the kernel keeps the first 15".to_owned()),
+    }
+}
+
+/// `--stop-after`, `--count`: so many.
+pub(super) fn how_many<N: FromStr + PartialEq + From<u8>>(text: &str) -> Result<N, String> {
+    let several = text.parse().ok().filter(|n| *n != N::from(0));
+    several.ok_or_else(|| format!("must be a number from 1 to {}", max(size_of::<N>())))
+}
+
+/// Of numbers with so many bytes.
+fn max(bytes: usize) -> u64 {
+    u64::MAX >> (64 - 8 * bytes.clamp(1, 8))
 }
 
 /// `--interval`: the tool takes stock once a second.
@@ -164,7 +204,7 @@ pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {
         return Ok(Cgroup { id, path: None });
     }
     match fs::metadata(text) {
-        Ok(metadata) if metadata.is_dir() => {
+        Ok(metadata) if metadata.is_dir() && lies_on(text, CGROUP2_SUPER_MAGIC) => {
             let path = fs::canonicalize(text).map_err(|error| error.to_string())?;
             // The directory above which no hierarchy goes on holds its root.
             let root = path
@@ -177,7 +217,10 @@ pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {
                 path: below.map(|below| format!("/{}", below.display())),
             })
         }
-        Ok(_) => Err("not a directory: must be a cgroup's directory or its id".to_owned()),
+        Ok(_) => Err(
+            "not a cgroup v2: must be its directory, such as /sys/fs/cgroup/system.slice, or its id"
+                .to_owned(),
+        ),
         Err(error) => Err(format!(
             "{error}; must be a cgroup's directory, such as /sys/fs/cgroup/system.slice, or its id"
         )),
@@ -218,13 +261,44 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         for long in ["1e400", "inf", "99999999999999999999"] {
-            assert!(duration(long).unwrap_err().contains("too long"), "{long}");
+            assert!(duration(long).unwrap_err().contains("at most"), "{long}");
         }
-        for bad in ["0", "0s", "-5", "-5s", "soon", "", "inf", "nan"] {
+        for bad in ["0", "0s", "-5", "-5s", "soon", "", "nan"] {
             assert!(
                 duration(bad).unwrap_err().contains("more than zero"),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn counts_and_names() {
+        assert_eq!(how_many("7"), Ok(7_u64));
+        let (small, large) = (
+            how_many::<u32>("0"),
+            how_many::<u64>("99999999999999999999"),
+        );
+        assert!(small.unwrap_err().ends_with("from 1 to 4294967295"));
+        assert!(
+            large
+                .unwrap_err()
+                .ends_with("from 1 to 18446744073709551615")
+        );
+        assert_eq!(pid("1"), Ok(1));
+        for bad in ["0", "abc", "-1", ""] {
+            assert!(pid(bad).unwrap_err().contains("from 1 on"), "{bad}");
+        }
+        assert_eq!(comm("nginx: worker p"), Ok("nginx: worker p".to_owned()));
+        for bad in ["", "nginx: worker process"] {
+            assert!(comm(bad).unwrap_err().contains("1 to 15 bytes"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_is_one_of_version_2() {
+        assert!(cgroup("7").is_ok());
+        for bad in ["/proc", "/etc", "/etc/passwd", "/nowhere"] {
+            assert!(cgroup(bad).unwrap_err().contains("must be"), "{bad}");
         }
     }
 
@@ -250,6 +324,8 @@ mod tests {
         }
         assert_eq!(netns("net:[4026531840]"), Ok(4_026_531_840));
         assert!(netns("/proc/self/ns/net").unwrap() > 0);
-        assert!(netns("no-such-namespace").is_err());
+        for bad in ["no-such-namespace", "", "/tmp", "/proc/self/ns/mnt"] {
+            assert!(netns(bad).unwrap_err().contains("must be"), "{bad}");
+        }
     }
 }
