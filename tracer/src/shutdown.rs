@@ -3,6 +3,7 @@
 use std::{os::fd::AsFd as _, process::ExitStatus, time::Duration};
 
 use anyhow::{Context as _, Result};
+use procfs::process::Process;
 use tokio::{
     process::{Child, Command},
     signal::unix::{Signal, SignalKind, signal},
@@ -20,12 +21,19 @@ pub enum Ended {
     Command(ExitStatus),
 }
 
+/// How long a command may take to end that got a signal with us, as by Ctrl-C.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Waits for the end of a run.
 #[derive(Debug)]
 pub struct Shutdown {
-    signals: [Signal; 3],
+    signals: [Signal; 2],
+    /// `None`: we are told not to listen, as by nohup.
+    hangup: Option<Signal>,
     deadline: Option<Instant>,
     child: Option<Child>,
+    /// There was a signal, and we wait for the command until then.
+    leaving: Option<Instant>,
 }
 
 impl Shutdown {
@@ -36,10 +44,15 @@ impl Shutdown {
             signals: [
                 listen(SignalKind::interrupt())?,
                 listen(SignalKind::terminate())?,
-                listen(SignalKind::hangup())?,
             ],
+            hangup: if hangups_are_ignored() {
+                None
+            } else {
+                Some(listen(SignalKind::hangup())?)
+            },
             deadline: duration.and_then(|d| now().checked_add(d)),
             child: None,
+            leaving: None,
         })
     }
 
@@ -65,9 +78,30 @@ impl Shutdown {
 
     /// Waits. May be dropped and called again.
     pub async fn wait(&mut self) -> Result<Ended> {
-        let [interrupt, terminate, hangup] = &mut self.signals;
+        if self.leaving.is_none() {
+            match self.ended(self.deadline).await? {
+                Ended::Signal if self.child.is_some() => self.leaving = Some(now() + GRACE),
+                ended => return Ok(ended),
+            }
+        }
+        // Until then, or the next signal.
+        match self.ended(self.leaving).await? {
+            Ended::Duration => Ok(Ended::Signal),
+            ended => Ok(ended),
+        }
+    }
+
+    /// The next that happens.
+    async fn ended(&mut self, deadline: Option<Instant>) -> Result<Ended> {
+        let [interrupt, terminate] = &mut self.signals;
         let far = Duration::from_hours(24 * 365);
-        let deadline = self.deadline.unwrap_or_else(|| now() + far);
+        let at = deadline.unwrap_or_else(|| now() + far);
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let child = async {
             match &mut self.child {
                 Some(child) => child.wait().await.context("waiting for the command"),
@@ -77,11 +111,17 @@ impl Shutdown {
         tokio::select! {
             _ = interrupt.recv() => Ok(Ended::Signal),
             _ = terminate.recv() => Ok(Ended::Signal),
-            _ = hangup.recv() => Ok(Ended::Signal),
-            () = sleep_until(deadline), if self.deadline.is_some() => Ok(Ended::Duration),
+            _ = hangup => Ok(Ended::Signal),
+            () = sleep_until(at), if deadline.is_some() => Ok(Ended::Duration),
             status = child => status.map(Ended::Command),
         }
     }
+}
+
+/// Whether whoever started us wants us to outlive the terminal.
+fn hangups_are_ignored() -> bool {
+    let ignored = Process::myself().and_then(|us| us.status());
+    ignored.is_ok_and(|us| us.sigign >> (nix::libc::SIGHUP - 1) & 1 == 1)
 }
 
 fn now() -> Instant {

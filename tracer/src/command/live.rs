@@ -70,6 +70,7 @@ impl Live {
         output: Output,
         verbosity: u8,
     ) -> Result<Self> {
+        args.from.only_with_files()?;
         let options = args.live.options(filter.clone(), logging::level(verbosity));
         let probes = Probes::attach(kernel, &options)?;
         let source = LiveSource::new(probes, &filter)?;
@@ -252,6 +253,9 @@ pub(super) fn tell_outcome(outcome: &Outcome, command: &[String], verbosity: u8)
     }
     if verbosity > 0 {
         let stats = outcome.engine.stats();
+        if outcome.is_filtered {
+            logging::note("of everything, whatever the filters for the output leave out:");
+        }
         for line in dwells::table(stats).into_iter().chain(ends::lines(stats)) {
             logging::note(&line);
         }

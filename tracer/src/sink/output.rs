@@ -1,7 +1,7 @@
 //! Standard output, or a file.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, ErrorKind, IsTerminal as _, Write},
     path::{Path, PathBuf},
 };
@@ -16,6 +16,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Output {
     target: Box<dyn Write>,
     path: Option<PathBuf>,
+    /// What is in it still from before.
+    stale: Option<File>,
     buffer: BytesMut,
     is_terminal: bool,
 }
@@ -29,18 +31,26 @@ impl std::fmt::Debug for Output {
 }
 
 impl Output {
-    /// The file, made anew, or standard output.
+    /// The file, made anew, or standard output. What a file has is gone with the first write: not if it comes
+    /// to none.
     pub fn open(path: Option<&Path>) -> Result<Self> {
+        let mut stale = None;
         let (target, is_terminal): (Box<dyn Write>, bool) = match path {
             Some(path) => {
-                let file = File::create(path)
-                    .with_context(|| format!("--output: creating '{}'", path.display()))?;
+                let mut options = OpenOptions::new();
+                let opened = options.write(true).create(true).truncate(false).open(path);
+                let of_it = || format!("--output: creating '{}'", path.display());
+                let file = opened.with_context(of_it)?;
+                if file.metadata().with_context(of_it)?.is_file() {
+                    stale = Some(file.try_clone().with_context(of_it)?);
+                }
                 (Box::new(file), false)
             }
             None => (Box::new(io::stdout()), io::stdout().is_terminal()),
         };
         Ok(Self {
             target,
+            stale,
             path: path.map(Path::to_path_buf),
             buffer: BytesMut::with_capacity(2 * CHUNK),
             is_terminal,
@@ -51,6 +61,7 @@ impl Output {
     pub fn nowhere() -> Self {
         Self {
             target: Box::new(io::sink()),
+            stale: None,
             path: None,
             buffer: BytesMut::new(),
             is_terminal: false,
@@ -77,9 +88,9 @@ impl Output {
 
     /// Writes what has gathered. `false`: nobody reads any more.
     pub fn flush(&mut self) -> Result<bool> {
-        let written = self
-            .target
-            .write_all(&self.buffer)
+        let emptied = self.stale.take().map_or(Ok(()), |file| file.set_len(0));
+        let written = emptied
+            .and_then(|()| self.target.write_all(&self.buffer))
             .and_then(|()| self.target.flush());
         self.buffer.clear();
         match written {
