@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// What would bring back the hooks of TIME_WAIT.
-const TIMEWAIT_HOOKS: &str = "BTF, and fentry (CONFIG_FPROBE), kprobes (CONFIG_KPROBES) or readable symbols \
-                              (kernel.kptr_restrict below 2, CAP_SYSLOG)";
+const TIMEWAIT_HOOKS: &str = "BTF, and fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), kprobes \
+                              (CONFIG_KPROBES) or readable symbols (kernel.kptr_restrict below 2, CAP_SYSLOG)";
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -175,18 +175,24 @@ impl Report {
                  and ends between two looks is missed, and why it ends is not known; --aggregate has none",
                 TIMEWAIT_HOOKS,
             ),
+            Some(TimewaitSource::Timer) => self.degrade(
+                "the moment of a late FIN",
+                "timers don't tell of a FIN that comes to a minisock in FIN_WAIT2: FIN_WAIT2 -> TIME_WAIT is told \
+                 when that one ends, with its true time; a run that ends before shows none",
+                "fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) or kprobes (CONFIG_KPROBES)",
+            ),
             Some(_) => {}
         }
         match probes.accept() {
             Some(AcceptSource::Read) => self.degrade(
                 "owners of accepted connections",
                 "inet_csk_accept can't be hooked; they are known from the first read on",
-                "fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+                "fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) or kprobes (CONFIG_KPROBES)",
             ),
             None => self.degrade(
                 "owners of accepted connections",
                 "no hook tells of them; they are known when they close",
-                "BTF, and fentry (CONFIG_FPROBE) or kprobes (CONFIG_KPROBES)",
+                "BTF, and fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) or kprobes (CONFIG_KPROBES)",
             ),
             Some(_) => {}
         }

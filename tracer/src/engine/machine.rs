@@ -193,8 +193,9 @@ impl Engine {
         let known = self.known(change);
         if change.unwanted {
             if let Some(forgotten) = self.table.remove(change.sock) {
-                if forgotten.opening_held {
-                    self.stats.not_opened(forgotten.previous, forgotten.state);
+                let (from, to) = (forgotten.previous, forgotten.state);
+                if matches!(to, TcpState::SynSent | TcpState::SynRecv) {
+                    self.stats.not_opened(from, to);
                 }
                 updates.push(Update::Forgotten(forgotten.id));
             }

@@ -72,8 +72,10 @@ impl Stats {
 
     /// An opening was nobody's that is wanted.
     pub(super) fn not_opened(&mut self, from: TcpState, to: TcpState) {
-        self.states[to.index()].entered -= 1;
-        self.states[from.index()].left -= u64::from(from != TcpState::Listen);
+        let entered = &mut self.states[to.index()].entered;
+        *entered = entered.saturating_sub(1);
+        let left = &mut self.states[from.index()].left;
+        *left = left.saturating_sub(u64::from(from != TcpState::Listen));
     }
 
     #[inline]

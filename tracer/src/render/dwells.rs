@@ -39,8 +39,8 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, Event, EventBody, FourTuple, Limits, Mono, SockId, StateChange};
 
-    #[test]
-    fn one_connection() {
+    /// The table of one connection; `unwanted`: by its filter, as it turns out when it is established.
+    fn of_one(unwanted: bool) -> String {
         let mut engine = Engine::new(Limits::default());
         let mut updates = Vec::new();
         let changes = [
@@ -57,7 +57,7 @@ mod tests {
                 netns: 1,
                 pid: 0,
                 twin: false,
-                unwanted: false,
+                unwanted: unwanted && to == TcpState::Established,
                 evidence: None,
                 minisock: None,
             };
@@ -67,12 +67,21 @@ mod tests {
             };
             engine.handle_event(&event, &mut updates);
         }
-        let table = table(engine.stats()).join("\n");
+        table(engine.stats()).join("\n")
+    }
+
+    #[test]
+    fn one_connection() {
         let expected = "\
 STATE          ENTERED      LEFT      P50_MS      P99_MS      MAX_MS
 ESTABLISHED          1         0           -           -           -
 SYN_SENT             1         1       1.500       1.500       1.500
 CLOSE                0         1           -           -           -";
-        assert_eq!(table, expected);
+        assert_eq!(of_one(false), expected);
+    }
+
+    #[test]
+    fn what_turns_out_not_to_be_wanted_is_not_in_it() {
+        assert_eq!(of_one(true).lines().count(), 1, "the heading");
     }
 }

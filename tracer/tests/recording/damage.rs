@@ -220,7 +220,7 @@ fn a_missing_file_is_told_as_what_it_had() {
         .output()
         .unwrap();
     let said = String::from_utf8(read.stderr).unwrap();
-    let gap = format!("warn: {} blocks with 40 events in ", missing.blocks);
+    let gap = format!(": {} block(s) with 40 event(s), of ", missing.blocks);
     assert!(missing.blocks > 0 && said.contains(&gap), "{gap}: {said}");
 }
 
