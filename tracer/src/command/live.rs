@@ -20,7 +20,7 @@ use crate::{
     logging,
     pipeline::{Outcome, Pipeline},
     recording::Recorder,
-    render::{completeness::Completeness, dwells, ends, escape},
+    render::{completeness::Completeness, count, dwells, ends, escape},
     shutdown::{Ended, Shutdown},
     sink::{Output, Sink, Start},
     source::live::{LiveSource, LookOptions},
@@ -128,7 +128,8 @@ impl Live {
         tap: Option<&mut Recorder>,
     ) -> Result<Outcome> {
         self.shutdown.run(&self.args.command, self.stdout_is_ours)?;
-        if self.source.probes().timewait() == Some(TimewaitSource::Sampling) {
+        let timewait = self.source.probes().timewait();
+        if timewait == Some(TimewaitSource::Sampling) {
             log::debug!("privileges are kept: every look at TIME_WAIT takes them");
             no_new_privileges()?;
         } else if self.looks {
@@ -150,6 +151,13 @@ impl Live {
         let outcome = Box::pin(pipeline.run(&self.start, &mut self.shutdown)).await?;
         if let Some(meter) = meter {
             logging::note(&meter.total().to_string());
+        }
+        let waiting = outcome.engine.waiting_for_fin();
+        if waiting > 0 && !self.looks && timewait == Some(TimewaitSource::Timer) {
+            logging::note(&format!(
+                "{} last told in FIN_WAIT2 may be in TIME_WAIT by now: timers tell of a late FIN when its wait ends",
+                count::of(waiting, "socket")
+            ));
         }
         tell_outcome(&outcome, &self.args.command, self.verbosity);
         Ok(outcome)

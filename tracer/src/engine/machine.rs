@@ -182,6 +182,12 @@ impl Engine {
         self.table.len()
     }
 
+    /// Minisocks that wait for a FIN, as far as it was told.
+    pub fn waiting_for_fin(&self) -> usize {
+        let waits = |c: &&Connection| c.in_minisock && c.state == TcpState::FinWait2;
+        self.table.iter().filter(waits).count()
+    }
+
     /// The open connections: state, and how long they have been in it at least.
     pub fn open_dwells(&self, now: Mono) -> impl Iterator<Item = (TcpState, Duration)> {
         let known = self.table.iter().filter(|c| c.entry != Entry::Unseen);

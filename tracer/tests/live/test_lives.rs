@@ -144,6 +144,62 @@ fn lives_after_refusals_that_are_filtered_out() {
     assert_eq!(reasons, [Some("linger_0"); EACH], "{rows:#?}");
 }
 
+/// Timers tell of a late FIN when the minisock that waited for it ends, and how many wait when they are no
+/// longer watched.
+#[test]
+fn lives_whose_fin_comes_late() {
+    const EACH: usize = 3;
+    let name = "lives_whose_fin_comes_late";
+    let Some(_turn) = turn(name, Noise::Little) else {
+        return;
+    };
+    for rung in ["fentry", "kprobe", "timer"] {
+        if !has_rung(name, rung) {
+            continue;
+        }
+        let (go, wait) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let space = Netns::new(move |_| {
+            let (listener, _) = listen(SocketAddr::new(AFTER.address(1), AFTER.port(2)));
+            let server = listener.local_addr().unwrap();
+            wait.recv().unwrap();
+            for _ in 0..EACH {
+                let client = TcpStream::connect(server).unwrap();
+                let (mut accepted, _) = listener.accept().unwrap();
+                spawn::close(client);
+                assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+                thread::sleep(SHORT);
+                spawn::close(accepted);
+            }
+            tell.send(()).unwrap();
+            wait.recv().unwrap();
+        });
+        let netns = space.inode.to_string();
+        let options = ["--format", "ndjson", "--tw-source", rung, "--netns", &netns];
+        let tool = Tool::attached(&mut trace(options));
+        let space = space.start();
+        go.send(()).unwrap();
+        told.recv().unwrap();
+        tool.settle();
+        let finished = tool.interrupt();
+        go.send(()).unwrap();
+        space.join().unwrap();
+        finished.assert_success();
+        let rows = finished.rows();
+        let waiting = rows.iter().filter(|r| r.to == "TIME_WAIT").count();
+        let said = finished.diagnostics();
+        let line = said
+            .lines()
+            .find(|line| line.contains("last told in FIN_WAIT2"));
+        let untold = line.map_or(0, |line| {
+            let count = line.trim_start_matches("tcpdwell: ").split(' ').next();
+            count.unwrap().parse().unwrap()
+        });
+        assert_eq!(waiting + untold, EACH, "{rung}: {said} {rows:#?}");
+        assert!(rung == "timer" || untold == 0, "{rung}: {said}");
+    }
+}
+
 fn run(rung: &str, test: u8) {
     let name = format!("lives_{rung}");
     let Some(_turn) = turn(&name, Noise::Little) else {
