@@ -86,9 +86,9 @@ impl Attached {
         Ok(())
     }
 
-    /// Detaches them all, the last first: it would take whatever the first is gone for as skipped.
+    /// Detaches them all, the first of them first: the others stand in for it.
     pub(super) fn detach(&mut self) {
-        while self.links.pop().is_some() {}
+        self.links.clear();
     }
 
     /// How often those that are watched were skipped.
@@ -130,6 +130,8 @@ pub struct Probes {
     /// Records that came while the hooks were tested, and how many of the test's own were dropped.
     early: Vec<Vec<u8>>,
     early_filtered: u64,
+    /// Runs that nobody stood in for, until they were detached: while that goes on, some are there and some not.
+    missed: Option<u64>,
     own: u64,
 }
 
@@ -423,6 +425,7 @@ impl Probes {
             baseline,
             early: Vec::new(),
             early_filtered: 0,
+            missed: None,
             own: 0,
         })
     }
@@ -501,33 +504,39 @@ impl Probes {
 
     /// No more events from here on; counters can still be read.
     pub fn detach(&mut self) {
+        self.missed = counters::settled(|| Ok(self.account()?.lost.recursion));
         self.links.detach();
         self.others.detach();
     }
 
     /// What was counted since everything was attached.
     pub fn account(&self) -> Result<Account> {
+        // Before what was caught of it: else what is being caught now would look lost.
+        let by_guard = match self.source {
+            StateSource::TpBtf => counters::recursion_misses(&self.first)?,
+            StateSource::Tracepoint => self.links.skipped()?,
+        };
         let mut counters = counters::sum(&self.counters)?;
         counters.seen -= self.own;
         counters.submitted -= self.own + self.early_filtered;
         counters.filtered += self.early_filtered;
-        let skipped = match self.source {
-            StateSource::TpBtf => counters::recursion_misses(&self.first)?,
+        let missed = || match self.source {
+            StateSource::TpBtf => by_guard.saturating_sub(counters.twin_caught),
             StateSource::Tracepoint => {
                 // The witness has a guard of its own, and says what it missed.
-                let runs = counters.witness_runs - self.baseline.witness_runs;
-                let seen = runs + self.links.skipped()?;
+                let seen = counters.witness_runs - self.baseline.witness_runs + by_guard;
                 let ran = counters.tracepoint_runs - self.baseline.tracepoint_runs;
                 seen.saturating_sub(ran)
             }
         };
+        let recursion = self.missed.unwrap_or_else(missed);
         Ok(Account {
             counters,
-            skipped,
+            skipped: recursion + counters.twin_caught,
             timewait_skipped: self.others.skipped()?,
             lost: LostCount {
                 ring_full: counters.ring_full,
-                recursion: skipped.saturating_sub(counters.twin_caught),
+                recursion,
                 map_full: counters.map_full,
                 decode: 0,
                 recording: 0,

@@ -56,6 +56,8 @@ pub struct SumProbes {
     timewait: Option<TimewaitSource>,
     has_iterator: bool,
     total: AddedUp,
+    /// As of the programs that stream.
+    missed: Option<u64>,
 }
 
 impl std::fmt::Debug for SumProbes {
@@ -120,6 +122,7 @@ impl SumProbes {
             timewait: rungs.timewait,
             has_iterator: found.is_ok(),
             total: AddedUp::default(),
+            missed: None,
             ebpf,
         })
     }
@@ -171,20 +174,24 @@ impl SumProbes {
 
     /// Nothing more is added from here on; it can still be read.
     pub fn detach(&mut self) {
+        self.missed = counters::settled(|| Ok(self.account()?.lost.recursion));
         self.links.detach();
         self.minisocks.detach();
     }
 
     /// What was counted since they were attached.
     pub fn account(&self) -> Result<Account> {
+        // As of the programs that stream.
+        let by_guard = counters::recursion_misses(&self.first)?;
         let counters = counters::sum(&self.counters)?;
-        let skipped = counters::recursion_misses(&self.first)?;
+        let missed = || by_guard.saturating_sub(counters.twin_caught);
+        let recursion = self.missed.unwrap_or_else(missed);
         Ok(Account {
             counters,
-            skipped,
+            skipped: recursion + counters.twin_caught,
             timewait_skipped: self.minisocks.skipped()?,
             lost: LostCount {
-                recursion: skipped.saturating_sub(counters.twin_caught),
+                recursion,
                 map_full: counters.map_full,
                 ..LostCount::default()
             },
