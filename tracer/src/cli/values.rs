@@ -149,7 +149,7 @@ fn lies_on(path: &str, kind: FsType) -> bool {
 /// `--pid`: one process.
 pub(super) fn pid(text: &str) -> Result<u32, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("not a pid: must be a number from 1 on (several: 80,443)".to_owned()),
+        Ok(0) | Err(_) => Err("not a pid: must be a number from 1 on (several: 80,81)".to_owned()),
         Ok(pid) => Ok(pid),
     }
 }
