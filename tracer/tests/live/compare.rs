@@ -191,10 +191,7 @@ pub(crate) fn exact(ledger: &Ledger, rows: &[&Row]) {
             "tuple of {row:#?}"
         );
         let opening = opens(row);
-        // In the millisecond in which its minisock was made a stamp does not tell a FIN from that.
-        let at_once = row.to == "TIME_WAIT" && !row.exact;
-        let is_known = row.dwell_ns().is_some();
-        assert!(is_known != opening || at_once, "dwell of {row:#?}");
+        assert_eq!(row.dwell_ns().is_none(), opening, "dwell of {row:#?}");
         // The FIN that a minisock waited for, where neither hook nor stamp tells.
         let by_the_timer = row.from == "TIME_WAIT" || row.to == "TIME_WAIT";
         assert!(row.exact || by_the_timer, "{row:#?}");
